@@ -165,6 +165,10 @@ layout! {
     snd_wnd: [Offset("tcp_sock.snd_wnd")];
     /// The most that is sent in one segment.
     mss_cache: [Offset("tcp_sock.mss_cache")];
+    /// Bytes of data sent, repetitions included.
+    bytes_sent: [Offset("tcp_sock.bytes_sent")];
+    /// Bytes of data received; the peer's FIN counts as one.
+    bytes_received: [Offset("tcp_sock.bytes_received")];
     /// Segments that were repeated and are on their way.
     retrans_out: [Offset("tcp_sock.retrans_out")];
     /// The first repetition of what is not acknowledged; while it connects, the first SYN.

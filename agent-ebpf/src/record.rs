@@ -126,6 +126,8 @@ pub mod flag {
     pub const NO_ROUTE: u32 = 1 << 13;
     /// Nothing that was repeated is on its way (`tcp_sock.retrans_out` is 0).
     pub const NONE_REPEATED: u32 = 1 << 14;
+    /// Data was sent, and none ever came (`tcp_sock.bytes_sent`, `bytes_received`): the stamp of received data is of the handshake.
+    pub const NEVER_ANSWERED: u32 = 1 << 15;
 }
 
 /// One TCP socket, as read from the kernel at one moment.

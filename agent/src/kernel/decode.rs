@@ -160,6 +160,7 @@ impl Decoder {
             round_trip_us: (round_trip_us != 0).then_some(round_trip_us),
             sent_ms: self.age_ms(sample.now_jiffies, sample.sent_jiffies),
             received_data_ms: self.age_ms(sample.now_jiffies, sample.received_jiffies),
+            never_answered: sample.flags & flag::NEVER_ANSWERED != 0,
             unacked: unacked(sample, sample.old_state),
             unsent: match sample.unsent_bytes {
                 0 => Unsent::Nothing,
@@ -273,8 +274,10 @@ impl Decoder {
             quiet_ms,
             silent_ms: silent_ms.unwrap_or_default(),
             spoke_last_ms: (retransmitting_ms.is_none() && state.is_synchronized())
-                .then(|| spoke_last_ms(age(sample.sent_jiffies), age(sample.received_jiffies)))
-                .flatten(),
+                .then(|| (age(sample.sent_jiffies), age(sample.received_jiffies)))
+                .and_then(|(sent, received)| {
+                    spoke_last_ms(sent, received, has(flag::NEVER_ANSWERED))
+                }),
             peer_closed: peer_closed(state, tag, silent_ms.unwrap_or_default()),
             received_ms: received_ms.unwrap_or_default(),
             quiet_at_most: false,

@@ -36,9 +36,14 @@ pub(super) fn round_trip_ms(sample: &SocketSample) -> u16 {
     u16::try_from(sample.srtt_eighth_us.div_ceil(8 * 1000)).unwrap_or(u16::MAX)
 }
 
-/// Age of the last data sent, if none was received since. Within one tick nobody can tell.
-pub(super) fn spoke_last_ms(sent_ms: Option<u32>, received_ms: Option<u32>) -> Option<u32> {
-    sent_ms.filter(|&sent_ms| received_ms.is_none_or(|received_ms| sent_ms < received_ms))
+/// Age of the last data sent, if none was received since. Within one tick nobody can tell, unless none ever was.
+pub(super) fn spoke_last_ms(
+    sent_ms: Option<u32>,
+    received_ms: Option<u32>,
+    never_answered: bool,
+) -> Option<u32> {
+    let is_later = |sent_ms| received_ms.is_none_or(|received_ms| sent_ms < received_ms);
+    sent_ms.filter(|&sent_ms| never_answered || is_later(sent_ms))
 }
 
 /// What a fire of the keepalive timer came to.
@@ -123,11 +128,13 @@ mod tests {
 
     #[test]
     fn which_end_spoke_last_is_known_but_within_a_tick() {
-        assert_eq!(spoke_last_ms(Some(500), Some(1000)), Some(500));
-        assert_eq!(spoke_last_ms(Some(1000), Some(500)), None, "the answer came last");
-        assert_eq!(spoke_last_ms(Some(500), Some(500)), None, "nobody can tell");
+        assert_eq!(spoke_last_ms(Some(500), Some(1000), false), Some(500));
+        assert_eq!(spoke_last_ms(Some(1000), Some(500), false), None, "the answer came last");
+        assert_eq!(spoke_last_ms(Some(500), Some(500), false), None, "nobody can tell");
+        // The handshake was of that tick, and no answer ever came.
+        assert_eq!(spoke_last_ms(Some(500), Some(500), true), Some(500));
         assert_eq!(
-            (spoke_last_ms(Some(500), None), spoke_last_ms(None, Some(500))),
+            (spoke_last_ms(Some(500), None, false), spoke_last_ms(None, Some(500), false)),
             (Some(500), None)
         );
     }

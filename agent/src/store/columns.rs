@@ -7,7 +7,7 @@ use crate::{
 };
 use hashbrown::HashMap;
 use rusqlite::{
-    Row, Statement, Transaction,
+    Row, Statement,
     types::{FromSql, Type, Value, ValueRef},
 };
 use serde::{
@@ -31,7 +31,7 @@ impl Columns {
 
     pub(super) fn insert(
         &self,
-        into: &Transaction<'_>,
+        into: &rusqlite::Connection,
         table: &str,
         conflict: &str,
     ) -> rusqlite::Result<()> {

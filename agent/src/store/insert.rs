@@ -23,7 +23,7 @@ use crate::{
     },
     view::{connection::PartOf, event_row::EventRow, event_text::meaning},
 };
-use rusqlite::{OptionalExtension as _, Transaction, params_from_iter, types::Value};
+use rusqlite::{Connection, OptionalExtension as _, params_from_iter, types::Value};
 
 /// The clock of a batch, and the agent that wrote it.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +40,7 @@ impl Stamp {
     /// The columns that all tables of connections have.
     fn columns(
         self,
-        into: &Transaction<'_>,
+        into: &Connection,
         at: Time,
         socket: &Socket,
         by: Option<Owner>,
@@ -64,7 +64,7 @@ impl Stamp {
         Ok(row)
     }
 
-    fn of(self, into: &Transaction<'_>, happening: &Happening) -> rusqlite::Result<Columns> {
+    fn of(self, into: &Connection, happening: &Happening) -> rusqlite::Result<Columns> {
         let Happening { at, socket, identity, .. } = happening;
         self.columns(into, *at, socket, socket.owner, identity.as_deref())
     }
@@ -72,7 +72,7 @@ impl Stamp {
 
 /// The row of an owner, made if there is none; none if nobody is known.
 fn owner(
-    into: &Transaction<'_>,
+    into: &Connection,
     by: Option<Owner>,
     identity: Option<&Identity>,
 ) -> rusqlite::Result<Option<i64>> {
@@ -99,7 +99,7 @@ fn owner(
 
 /// Writes a happening to where it belongs. Whether it is of a kind that the history holds.
 pub(super) fn happening(
-    into: &Transaction<'_>,
+    into: &Connection,
     stamp: Stamp,
     happening: &Happening,
     around: &Surroundings,
@@ -161,7 +161,7 @@ pub(super) fn happening(
 }
 
 fn death(
-    into: &Transaction<'_>,
+    into: &Connection,
     stamp: Stamp,
     happening: &Happening,
     end: &Death,
@@ -185,6 +185,7 @@ fn death(
     row.set("forgotten", details.forgotten);
     row.set("closed_after_ms", end.closed_after_ms());
     row.set("unsent_ms", end.unsent_ms(&happening.socket));
+    row.set("closed_idle", details.closed_idle);
     row.set("unreplied_ms", end.unreplied_ms(&happening.socket));
     row.set("given_up_ms", end.given_up.map_or(Value::Null, |it| unsigned(it.ago_ms)));
     row.set("errno", details.errno);
@@ -203,7 +204,7 @@ fn death(
     Ok(into.last_insert_rowid())
 }
 
-fn call(into: &Transaction<'_>, mut row: Columns, made: Call) -> rusqlite::Result<()> {
+fn call(into: &Connection, mut row: Columns, made: Call) -> rusqlite::Result<()> {
     row.set("option", made.option.as_str().to_owned());
     row.set("value", made.value);
     row.set("result", made.result());

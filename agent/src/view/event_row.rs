@@ -120,6 +120,9 @@ pub struct EventDetails {
     /// `died`: for how long this host tried, and could not send, what was never answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsent_seconds: Option<f64>,
+    /// `died`, cause `abandoned`: that the peer had spoken last, and only the FIN went unanswered: its program waited for nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_idle: Option<bool>,
     /// `ended`, by this host: since it sent its last data, if the peer acknowledged that and sent none since.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unreplied_seconds: Option<f64>,
@@ -139,7 +142,9 @@ impl EventRow {
         if socket.id == SocketId::default() {
             connection.id = None;
         }
-        if socket.remote.port == 0 {
+        // One that is opened has a peer, also at port 0.
+        let may_have_none = !matches!(what, Happened::Opened | Happened::Died(_));
+        if socket.remote.port == 0 && may_have_none {
             (connection.direction, connection.verdict) = (None, None);
             connection.condition = None;
         }
@@ -190,6 +195,7 @@ impl EventRow {
                 details.forgotten = Some(death.is_forgotten(socket));
                 details.closed_after_seconds = death.closed_after_ms().map(seconds);
                 details.unsent_seconds = death.unsent_ms(socket).map(seconds);
+                details.closed_idle = Some(death.was_closed_idle(socket));
                 details.unreplied_seconds = death.unreplied_ms(socket).map(seconds);
                 details.given_up_seconds = death.given_up.map(|it| seconds(it.ago_ms));
                 connection.silent_seconds = seconds(death.silent_ms);

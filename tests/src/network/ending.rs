@@ -23,7 +23,7 @@ use std::{
 };
 
 /// Longer than any death of these tests takes, also in a slow guest.
-const ENDED_WITHIN: Duration = Duration::from_mins(2);
+pub const ENDED_WITHIN: Duration = Duration::from_mins(2);
 
 /// `close` with SO_LINGER 0: RST, whatever was sent.
 #[track_caller]

@@ -40,6 +40,38 @@ fn a_client_that_waits_and_gives_up_is_no_orderly_end() {
 }
 
 #[test]
+fn an_idle_close_whose_fin_is_lost_was_waited_for_by_nobody_and_a_request_without_an_answer_was() {
+    let watched = WatchedPath::cable();
+    watched.path.near.set("ipv4/tcp_orphan_retries", 1);
+    let [idle, asked] = [(); 2].map(|()| watched.path.connect(&Plan::NOTHING));
+    // Each in another tick than what came before.
+    let answers = |ends: &Ends| {
+        exchange(&ends.client, &ends.accepted);
+        wait_for_quiet(&ends.client, Duration::from_millis(100));
+        socket::send(&ends.accepted, b"the rest");
+        ending::receive(&ends.client, 8);
+        wait_for_quiet(&ends.client, Duration::from_millis(100));
+    };
+    answers(&idle);
+    answers(&asked);
+    socket::send(&asked.client, b"a request");
+    wait_for_quiet(&asked.client, Duration::from_millis(200));
+    let ids = [&idle, &asked].map(|ends| watched.until(ends.local, "is known", |_| true).id);
+    watched.path.darken();
+    drop((idle.client, asked.client));
+    let [of_idle, of_asked] = ids.map(|id| {
+        wait::until("its end is told", ending::ENDED_WITHIN, || {
+            let said = watched.why(&id);
+            said.contains("(abandoned)").then_some(said)
+        })
+    });
+    assert!(of_idle.contains("was closed by this host when idle, after "), "{of_idle}");
+    assert!(of_idle.contains("No program waited here"), "{of_idle}");
+    assert!(!of_asked.contains("idle, after"), "{of_asked}");
+    assert!(of_asked.contains("without an answer, and its FIN was never answered"), "{of_asked}");
+}
+
+#[test]
 fn what_a_client_closes_before_its_answer_comes_is_given_up_and_what_it_closes_at_once_is_not() {
     let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &[]);

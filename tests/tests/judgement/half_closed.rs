@@ -2,7 +2,7 @@
 
 use crate::watched_path::WatchedPath;
 use keepwatch_tests::{
-    answer::agent::{keepwatch, sockets_from_kernel},
+    answer::agent::sockets_from_kernel,
     kernel::socket::{self, Plan},
     network::ending::{self, exchange},
     wait,
@@ -45,7 +45,7 @@ fn a_half_that_the_program_goes_on_using_is_no_leak_until_it_stops() {
         row.peer_closed_seconds.is_some_and(|since| since >= 5.0)
     });
     assert_eq!((row.state.as_str(), row.condition.as_deref()), ("close_wait", Some("fine")));
-    let said = why(&watched, &row.id);
+    let said = watched.why(&row.id);
     assert!(said.contains("no leak"), "{said}");
     // It stops, and does not close.
     let row =
@@ -71,19 +71,39 @@ fn data_that_is_acknowledged_and_not_answered_is_said_to_be_so() {
     });
     assert_eq!(row.condition.as_deref(), Some("fine"), "{row:?}");
     assert!(row.silent_seconds < 4.0, "its host answers probes: {row:?}");
-    let said = why(&watched, &row.id);
+    let said = watched.why(&row.id);
     assert!(said.contains("has acknowledged the last data of 1 connection of "), "{said}");
     let idle = watched.row(answered.local).expect("it lives");
     assert_eq!(idle.spoke_last_seconds, None, "the answer came last: {idle:?}");
-    let said = why(&watched, &idle.id);
+    let said = watched.why(&idle.id);
     assert!(!said.contains("acknowledged"), "{said}");
     // What the server sent is the answer, and nobody owes one to that.
-    let of_server = watched.agent.sockets(&["--direction", "inbound"]);
+    let far = watched.path.far.inode().to_string();
+    let of_server = watched.agent.sockets(&["--direction", "inbound", "--netns", &far]);
     let of_server =
         of_server.into_iter().find(|row| row.remote == answered.local).expect("it lives");
     assert!(of_server.spoke_last_seconds.is_some_and(|ago| ago >= 3.0), "{of_server:?}");
-    let said = why(&watched, &of_server.id);
+    let said = watched.why(&of_server.id);
     assert!(!said.contains("acknowledged"), "{said}");
+}
+
+#[test]
+fn a_first_request_is_known_to_be_unanswered_although_it_went_out_in_the_tick_of_the_handshake() {
+    let watched = WatchedPath::cable();
+    // A tick has up to 10 ms: of several some meet it.
+    let asked = [(); 6].map(|()| {
+        let ends = watched.path.connect(&Plan::NOTHING);
+        socket::send(&ends.client, b"a request");
+        ends
+    });
+    let said_nothing = watched.path.connect(&Plan::NOTHING);
+    for ends in &asked {
+        watched.until(ends.local, "was asked 3 s ago", |row| {
+            row.spoke_last_seconds.is_some_and(|ago| ago >= 3.0)
+        });
+    }
+    let row = watched.row(said_nothing.local).expect("it lives");
+    assert_eq!(row.spoke_last_seconds, None, "{row:?}");
 }
 
 #[test]
@@ -105,7 +125,7 @@ fn a_request_that_the_client_gave_up_waiting_for_is_told_after_its_end_and_an_an
     drop((asked.client, answered.client));
     let ended = |id: &str| {
         wait::until("its end is told", SOON, || {
-            let said = why(&watched, id);
+            let said = watched.why(id);
             said.contains("no connection lives").then_some(said)
         })
     };
@@ -116,12 +136,4 @@ fn a_request_that_the_client_gave_up_waiting_for_is_told_after_its_end_and_an_an
     }
     let said = ended(&answered_id);
     assert!(!said.contains("acknowledged"), "{said}");
-}
-
-/// The answer at night, in one line.
-fn why(watched: &WatchedPath, id: &str) -> String {
-    let mut why = keepwatch(["why", id, "--socket"]);
-    let output = why.arg(watched.agent.socket()).output().expect("start keepwatch");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,7 +1,10 @@
 //! A path, and an agent that looks at it each second.
 
 use keepwatch_tests::{
-    answer::{agent::Agent, row::SocketLine},
+    answer::{
+        agent::{Agent, keepwatch},
+        row::SocketLine,
+    },
     network::path::NetworkPath,
     wait::{until, within},
 };
@@ -47,6 +50,14 @@ impl WatchedPath {
         mut is: impl FnMut(&SocketLine) -> bool,
     ) -> SocketLine {
         until(format!("{local} {what}"), SOON, || self.row(local).filter(|row| is(row)))
+    }
+
+    /// The answer at night to this word, in one line.
+    pub(crate) fn why(&self, word: &str) -> String {
+        let mut why = keepwatch(["why", word, "--socket"]);
+        let output = why.arg(self.agent.socket()).output().expect("start keepwatch");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     /// Looks at it for this long: it must always be so.

@@ -122,7 +122,7 @@ fn both_ends(row: &EventRow) -> String {
 /// What stands in place of the peer of a socket that has none.
 fn without_peer(row: &EventRow) -> Option<String> {
     let socket = &row.connection;
-    let has_no_peer = socket.remote.port() == 0;
+    let has_no_peer = socket.direction.is_none();
     // A socket without a peer gets its id when it listens: known of the past, not of a call that was just made.
     let listens = has_no_peer && socket.id.is_some();
     match row.details.when {

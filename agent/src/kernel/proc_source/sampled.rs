@@ -236,6 +236,7 @@ fn flags(answers: &Answers, around: &Around<'_>, state: State) -> u32 {
         (around.is_mptcp, flag::MPTCP),
         (is_window_closed, flag::WINDOW_CLOSED),
         (info.retrans == 0, flag::NONE_REPEATED),
+        (info.bytes_sent > 0 && info.bytes_received == 0, flag::NEVER_ANSWERED),
     ]
     .into_iter()
     .filter_map(|(is_so, bit)| is_so.then_some(bit))

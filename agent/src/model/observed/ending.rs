@@ -59,6 +59,8 @@ pub struct Ending {
     pub round_trip_us: Option<u32>,
     /// Milliseconds since data was received last: probes and their answers carry none.
     pub received_data_ms: Option<u32>,
+    /// Data was sent, and none ever received.
+    pub never_answered: bool,
     /// What of ours was not acknowledged.
     pub unacked: Unacked,
     /// What was written and not sent.

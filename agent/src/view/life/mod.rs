@@ -87,6 +87,8 @@ pub(crate) struct LifeEnd {
     pub closed_after_seconds: Option<f64>,
     /// For how long this host tried, and could not send, what was never answered; null if that left this host.
     pub unsent_seconds: Option<f64>,
+    /// Of an abandoned one: the peer had spoken last, and only the FIN went unanswered: its program waited for nothing.
+    pub closed_idle: bool,
     /// Of one that this host closed: from its last data until then, if the peer acknowledged that and sent none since; else null.
     pub unreplied_seconds: Option<f64>,
     /// The time of the last packet from the peer: RFC 3339, UTC.
@@ -222,6 +224,7 @@ impl Life {
             forgotten: details.forgotten.unwrap_or_default(),
             closed_after_seconds: details.closed_after_seconds,
             unsent_seconds: details.unsent_seconds,
+            closed_idle: details.closed_idle.unwrap_or_default(),
             unreplied_seconds: details.unreplied_seconds,
             probes_sent: details.probes_sent.unwrap_or_default(),
             monotonic_ms: ms(monotonic_seconds),

@@ -83,6 +83,7 @@ pub(crate) const RESET: Ending = Ending {
     unacked: Unacked::Data,
     unsent: Unsent::Nothing,
     in_keepalive_timer: false,
+    never_answered: false,
     unaccepted: false,
 };
 

@@ -103,6 +103,7 @@ impl WhyText<'_> {
             last_packet_at,
             longest_wait_seconds: waited,
             given_up_at,
+            closed_idle,
         } = case.case.times()?;
         let mut words = match deaths {
             1 => format!("died {}", self.when(&last_at)),
@@ -126,6 +127,14 @@ impl WhyText<'_> {
         let waited = waited.filter(|waited| *waited >= 1.0);
         let of_last = if occasions > 1 { "; the last time" } else { "," };
         words += &match (&unanswered_since, waited, &last_packet_at) {
+            (Some(since), Some(waited), _) if closed_idle => {
+                let of_last = if occasions > 1 { " of the last" } else { "" };
+                format!(
+                    "; the FIN{of_last} went unanswered since {} ({})",
+                    self.clock(since),
+                    time(waited)
+                )
+            }
             (Some(since), Some(waited), _) if occasions > 1 => format!(
                 ", after up to {} of waiting{of_last} waiting since {}",
                 time(waited),

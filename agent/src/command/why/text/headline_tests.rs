@@ -157,3 +157,26 @@ fn that_the_client_spoke_last_comes_first_only_where_that_is_unusual() {
     let host = said(vec![spoke(120_000)], None);
     assert!(!host.contains("has acknowledged"), "{host}");
 }
+
+#[test]
+fn what_was_closed_when_idle_was_waited_for_by_nobody_and_what_waited_for_an_answer_was() {
+    // Closed after 5 min of quiet, and nobody answered the FIN.
+    let closed = |received_data_ms| {
+        let ending = Ending { sent_ms: Some(400_100), received_data_ms, ..CLOSED_UNANSWERED };
+        Life::dead(died_from(&app(1, None, 400_000), State::FinWait1, ending)).unwrap()
+    };
+    let idle = said(vec![closed(Some(400_000))], Some("app"));
+    let head = "1 connection of app to 172.16.0.15:2717 was closed by this host when idle, after 5 min of quiet, and nobody \
+                answered the FIN: the peer or the path was gone. No program waited here; the peer may still have it open.";
+    assert!(idle.starts_with(head), "{idle}");
+    assert!(idle.contains("; the FIN went unanswered since ") && !idle.contains("waiting since"));
+    assert!(idle.contains("after 5 min of quiet, when the peer owed it nothing"), "{idle}");
+    let mut forgotten = closed(Some(400_000));
+    forgotten.end.as_mut().unwrap().forgotten = true;
+    let forgotten = said(vec![forgotten], Some("app"));
+    assert!(forgotten.contains("the FIN: the path had forgotten it. No program"), "{forgotten}");
+    let asked = said(vec![closed(None)], Some("app"));
+    assert!(asked.contains("waiting since") && !asked.contains("when idle"), "{asked}");
+    let both = said(vec![closed(None), closed(Some(400_000))], Some("app"));
+    assert!(!both.contains("when idle"), "{both}");
+}

@@ -42,6 +42,15 @@ impl Judged {
         }
     }
 
+    /// After how long of quiet this host closed them, if it did so with all of the worst, and their programs waited for nothing.
+    pub(super) fn closed_idle(&self) -> Option<String> {
+        let ends =
+            self.case.of(self.finding).map(|life| life.end.as_ref().filter(|end| end.closed_idle));
+        let ends: Vec<_> = ends.collect::<Option<_>>()?;
+        let after = ends.iter().filter_map(|end| end.closed_after_seconds).reduce(f64::max)?;
+        Some(format!("after {}{} of quiet", up_to(ends.len()), time(after)))
+    }
+
     /// After how long of silence somebody noticed: the kernel, or the program that closed it.
     fn noticed(&self) -> String {
         let dark = || self.case.of(Finding::Dark);

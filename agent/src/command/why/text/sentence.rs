@@ -42,6 +42,17 @@ impl Judged {
         let peer = self.peer_phrase();
         let (was, it) = if n == 1 { ("was", "it") } else { ("were", "them") };
         match self.finding {
+            Finding::Dropped | Finding::Dark if let Some(after) = self.closed_idle() => {
+                let lost = if self.finding == Finding::Dropped {
+                    format!("the path had forgotten {it}")
+                } else {
+                    "the peer or the path was gone".to_owned()
+                };
+                format!(
+                    "{what}{whose} {peer} {was} closed by this host when idle, {after}, and nobody answered the FIN: {lost}. No \
+                     program waited here; the peer may still have {it} open"
+                )
+            }
             Finding::Dropped => {
                 format!("{what}{whose} {peer} died of silence: {}", self.why_silent(it))
             }

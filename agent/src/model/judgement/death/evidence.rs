@@ -288,10 +288,13 @@ impl Death {
             ),
             _ => ("was never answered", "the path or the peer was gone"),
         };
-        let closed = self.closed_after_ms().map_or_else(
-            || "this host closed it".to_owned(),
-            |ms| format!("this host closed it after {} without an answer", tenths(ms)),
-        );
+        let closed = match self.closed_after_ms().map(tenths) {
+            None => "this host closed it".to_owned(),
+            Some(after) if self.was_closed_idle(socket) => {
+                format!("this host closed it after {after} of quiet, when the peer owed it nothing")
+            }
+            Some(after) => format!("this host closed it after {after} without an answer"),
+        };
         let probes = match self.probes_unanswered {
             0 => String::new(),
             _ => format!("{probes} unanswered before, "),

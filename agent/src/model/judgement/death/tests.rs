@@ -22,6 +22,7 @@ const RESET: Ending = Ending {
     unacked: Unacked::Data,
     unsent: Unsent::Nothing,
     in_keepalive_timer: false,
+    never_answered: false,
     unaccepted: false,
 };
 /// Data was repeated for 13 s.

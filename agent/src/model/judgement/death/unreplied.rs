@@ -1,9 +1,9 @@
-//! What this host closed while the peer had not answered its last data, though its kernel had acknowledged it: where an answer was
-//! owed, the program did not wait for it any longer.
+//! Whether the program that closed a connection waited for an answer. Where the peer's kernel had acknowledged its last data and the
+//! peer sent none since, and an answer was owed, it did, and gave up.
 
 use super::{Cause, Death};
 use crate::model::observed::{
-    ending::Discovery,
+    ending::{Discovery, Ending, Unacked},
     socket::{Direction, Socket},
 };
 
@@ -29,13 +29,32 @@ impl Death {
             && ending.was_asked_last();
         ending.sent_ms.filter(|&ms| may_ask && ms >= CLEARLY_MS)
     }
+
+    /// Of one that is abandoned: the peer had spoken last, and only the FIN went unanswered. Its program closed what was idle, as a
+    /// pool does, and waited for nothing.
+    pub fn was_closed_idle(&self, socket: &Socket) -> bool {
+        let ending = &self.ending;
+        self.cause == Cause::Abandoned
+            && ending.unacked == Unacked::Fin
+            && ending.was_told_last()
+            && socket.probes_missed() == 0
+            && self.answered_too_late().is_none()
+    }
+}
+
+impl Ending {
+    /// Whether the last data was the peer's. Neither this nor its opposite is known of data that both sent within a tick.
+    fn was_told_last(&self) -> bool {
+        self.received_data_ms
+            .is_some_and(|received| self.sent_ms.is_none_or(|sent| received < sent))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::observed::{
-        ending::{Ending, Unacked},
+        errno::ETIMEDOUT,
         socket::{State, tests_support::socket},
     };
 
@@ -54,6 +73,9 @@ mod tests {
         let closed_by = |ending| unreplied(&closed, State::FinWait2, ending);
         assert_eq!(closed_by(asked()), Some(30_000));
         assert_eq!(closed_by(Ending { received_data_ms: None, ..asked() }), Some(30_000));
+        let of_handshake = Ending { received_data_ms: Some(30_000), ..asked() };
+        assert_eq!(closed_by(Ending { never_answered: true, ..of_handshake }), Some(30_000));
+        assert_eq!(closed_by(of_handshake), None, "in one tick nobody can tell");
         // The peer answered; it says goodbye and closes.
         assert_eq!(closed_by(Ending { received_data_ms: Some(29_000), ..asked() }), None);
         assert_eq!(closed_by(Ending { sent_ms: Some(2), ..asked() }), None);
@@ -63,6 +85,32 @@ mod tests {
         assert_eq!(unreplied(&inbound, State::FinWait2, asked()), None);
         let half = Socket { is_orphan: false, ..closed };
         assert_eq!(unreplied(&half, State::FinWait2, asked()), None);
+    }
+
+    #[test]
+    fn an_idle_close_whose_fin_is_lost_was_waited_for_by_nobody_and_a_request_or_a_probe_without_an_answer_was()
+     {
+        let closed = Socket { is_orphan: true, silent_ms: 160_000, ..socket() };
+        let lost = Ending {
+            errno: ETIMEDOUT,
+            retransmits: 8,
+            retransmitting_ms: Some(100_000),
+            sent_ms: Some(160_100),
+            received_data_ms: Some(160_000),
+            unacked: Unacked::Fin,
+            ..Ending::default()
+        };
+        let of = |socket: &Socket, ending| {
+            let death = Death::of(socket, State::FinWait1, ending, None).unwrap();
+            assert_eq!(death.cause, Cause::Abandoned);
+            death.was_closed_idle(socket)
+        };
+        assert!(of(&closed, lost));
+        assert!(!of(&closed, Ending { sent_ms: Some(130_000), ..lost }), "a request");
+        assert!(!of(&closed, Ending { received_data_ms: None, ..lost }), "never answered");
+        assert!(!of(&closed, Ending { sent_ms: lost.received_data_ms, ..lost }), "in one tick");
+        let probed = Socket { keepalive: true, probes_unanswered: 3, ..closed };
+        assert!(!of(&probed, lost), "probes showed that it was lost");
     }
 
     #[test]

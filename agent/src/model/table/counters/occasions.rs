@@ -121,6 +121,7 @@ mod tests {
         unacked: Unacked::Data,
         unsent: Unsent::Nothing,
         in_keepalive_timer: false,
+        never_answered: false,
         unaccepted: false,
     };
 
