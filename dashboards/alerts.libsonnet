@@ -266,7 +266,7 @@
             0,
             |||
               sum by (%(agent)s, reason) (
-                increase(keepwatch_history_lost_total{%(selector)s, reason=~"queue|disk"}[%(window)s])
+                increase(keepwatch_history_lost_total{%(selector)s, reason=~"queue|disk|invalid"}[%(window)s])
               ) > 0
             |||,
             'A keepwatch agent does not write everything down.',

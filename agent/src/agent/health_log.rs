@@ -111,7 +111,7 @@ pub(super) struct Account {
 const CLOCK_SLACK_NS: u64 = 2_000_000_000;
 
 /// Not what is over its budget or its size: that is meant to be left out on a busy host.
-const REASONS: [Loss; 2] = [Loss::Queue, Loss::Disk];
+const REASONS: [Loss; 3] = [Loss::Queue, Loss::Disk, Loss::Invalid];
 
 impl Account {
     /// Of an agent that wants to walk this often.

@@ -6,7 +6,7 @@ use super::{
     insert::{self, Stamp},
     learned,
     not_kept::LossSums,
-    queue::{Learning, Record},
+    queue::{Learning, Misfit, Record},
     schema::{self, failed},
     trusted_clock::Calendar,
 };
@@ -125,30 +125,59 @@ impl Database {
             .map_err(failed("read", &self.file))
     }
 
-    /// Writes all of it, or nothing.
+    /// Writes all of it, or nothing, but for records that do not fit the tables: it gives their places. One of them, which anybody's
+    /// connection may cause, takes no other with it.
     pub(super) fn write(
         &mut self,
         records: &[Record],
         learning: &Learning,
         unwritten: &LossSums,
-    ) -> Result<(), Error> {
-        let run = self.run;
-        let mut write = || -> rusqlite::Result<()> {
-            let all = self.connection.transaction()?;
-            for Record { offset_ns, around, worth, happening } in records {
-                let stamp = Stamp { run, offset_ns: *offset_ns, worth: *worth };
-                insert::happening(&all, stamp, happening, around, &self.clues)?;
-            }
-            for lesson in &learning.lessons {
-                learned::write(&all, lesson, run)?;
-            }
-            if let Some(rows) = &learning.rows {
-                learned::write_rows(&all, rows)?;
-            }
-            unwritten.write(&all)?;
-            all.commit()
+    ) -> Result<Vec<Misfit>, Error> {
+        let written = self.write_once(records, learning, unwritten, false);
+        let written = match written {
+            Err(cause) if Misfit::is(&cause) => self.write_once(records, learning, unwritten, true),
+            written => written,
         };
-        write().map_err(failed("write", &self.file))
+        written.map_err(failed("write", &self.file))
+    }
+
+    /// `one_by_one`: a record that fails is left out.
+    fn write_once(
+        &mut self,
+        records: &[Record],
+        learning: &Learning,
+        unwritten: &LossSums,
+        one_by_one: bool,
+    ) -> rusqlite::Result<Vec<Misfit>> {
+        let (run, clues) = (self.run, &self.clues);
+        let mut misfits = Vec::new();
+        let mut all = self.connection.transaction()?;
+        let insert = |into: &Connection, record: &Record| {
+            let Record { offset_ns, around, worth, happening } = record;
+            let stamp = Stamp { run, offset_ns: *offset_ns, worth: *worth };
+            insert::happening(into, stamp, happening, around, clues)
+        };
+        for (place, record) in records.iter().enumerate() {
+            if !one_by_one {
+                insert(&all, record)?;
+                continue;
+            }
+            let one = all.savepoint()?;
+            match insert(&one, record) {
+                Ok(()) => one.commit()?,
+                Err(cause) if Misfit::is(&cause) => misfits.push(Misfit { place, cause }),
+                Err(cause) => return Err(cause),
+            }
+        }
+        for lesson in &learning.lessons {
+            learned::write(&all, lesson, run)?;
+        }
+        if let Some(rows) = &learning.rows {
+            learned::write_rows(&all, rows)?;
+        }
+        unwritten.write(&all)?;
+        all.commit()?;
+        Ok(misfits)
     }
 
     /// Bytes that the database uses.
@@ -227,4 +256,41 @@ fn move_to(folder: &Path, aside: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::observed::socket::Direction,
+        store::{
+            Query,
+            tests::{StateFolder, add, deaths, idle_drop, record},
+        },
+    };
+
+    #[test]
+    fn a_record_that_does_not_fit_is_left_out_and_takes_no_other_with_it() {
+        let folder = StateFolder::new();
+        let mut database = Database::open(&folder.options()).unwrap();
+        let other = Connection::open(folder.options().folder.join(FILE)).unwrap();
+        other.execute_batch("CREATE UNIQUE INDEX once ON deaths (socket)").unwrap();
+        let records = [(1, 1000), (1, 1001), (2, 1002)];
+        let records = records.map(|(id, at_seconds)| record(idle_drop(id, at_seconds)));
+        let misfits = database.write(&records, &Learning::default(), &LossSums::default()).unwrap();
+        assert_eq!(misfits.iter().map(|it| it.place).collect::<Vec<_>>(), [1], "{misfits:?}");
+        assert_eq!(deaths(&folder, &Query::default()).len(), 2);
+        let n_calls = "SELECT count(*) FROM calls";
+        assert_eq!(other.query_row(n_calls, [], |row| row.get(0)), Ok(4), "two of each that fits");
+    }
+
+    #[test]
+    fn what_connects_to_port_0_has_a_peer_all_the_same() {
+        let folder = StateFolder::new();
+        let mut failed = idle_drop(1, 1000);
+        failed.socket.remote.port = 0;
+        add(&mut Database::open(&folder.options()).unwrap(), [failed]);
+        let [death] = deaths(&folder, &Query::default()).try_into().unwrap();
+        assert_eq!(death.event.connection.direction, Some(Direction::Outbound));
+    }
 }

@@ -3,7 +3,7 @@
 use super::{
     FILE,
     not_kept::{Loss, LossSums},
-    queue::Record,
+    queue::{Misfit, Record},
 };
 use crate::model::judgement::worth::Worth;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use std::{
     },
     thread::JoinHandle,
 };
+use tracing::error;
 
 /// How the history is, as the agent shows it. Fields are only ever added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +95,18 @@ impl Health {
     /// Counts a record that will not be in the history.
     pub(super) fn lose_record(&self, loss: Loss, record: &Record) {
         self.lose(loss, record.worth, record.at_ns(), 1);
+    }
+
+    /// Counts records that did not fit. The log shows the first one of an agent's life.
+    pub(super) fn lose_misfits(&self, records: &[Record], misfits: &[Misfit]) {
+        for Misfit { place, cause } in misfits {
+            if self.lost(Loss::Invalid) == 0 {
+                error!(%cause, "a record does not fit the history: please report this");
+            }
+            if let Some(record) = records.get(*place) {
+                self.lose_record(Loss::Invalid, record);
+            }
+        }
     }
 
     /// Counts records of whose loss the file knows.

@@ -15,6 +15,8 @@ closed_set! {
         Queue = "queue",
         /// It could not be written.
         Disk = "disk",
+        /// It did not fit the tables.
+        Invalid = "invalid",
         /// It was deleted so that the history stays within its size.
         Size = "size",
         /// The agent never got it from the kernel.
@@ -110,6 +112,7 @@ impl NotKept {
             Loss::Budget => "there were more of the kind than the history takes",
             Loss::Queue => "the disk was too slow",
             Loss::Disk => "the disk could not be written",
+            Loss::Invalid => "it did not fit the history: please report that",
             Loss::Size => "room was made for others: see --history-bytes",
         };
         let were = if n == 1 { "was" } else { "were" };

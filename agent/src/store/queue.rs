@@ -26,6 +26,32 @@ pub(super) struct Record {
     pub(super) happening: Happening,
 }
 
+/// A record that does not fit the tables.
+#[derive(Debug)]
+pub(super) struct Misfit {
+    /// Its place among those that were to be written.
+    pub(super) place: usize,
+    pub(super) cause: rusqlite::Error,
+}
+
+impl Misfit {
+    /// Whether the fault is the record's: it breaks a rule of its table. A trigger is somebody else's.
+    pub(super) fn is(cause: &rusqlite::Error) -> bool {
+        use rusqlite::{
+            ErrorCode::{ConstraintViolation, TooBig, TypeMismatch},
+            ffi::SQLITE_CONSTRAINT_TRIGGER,
+        };
+        match cause {
+            rusqlite::Error::SqliteFailure(error, _) => {
+                matches!(error.code, ConstraintViolation | TooBig | TypeMismatch)
+                    && error.extended_code != SQLITE_CONSTRAINT_TRIGGER
+            }
+            rusqlite::Error::ToSqlConversionFailure(_) => true,
+            _ => false,
+        }
+    }
+}
+
 impl Record {
     /// When it happened, Unix time.
     pub(super) fn at_ns(&self) -> i64 {

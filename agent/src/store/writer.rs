@@ -7,7 +7,7 @@ use super::{
     claim,
     database::{self, Database},
     not_kept::{Loss, LossSums},
-    queue::{self, Learning, Queue, Record, Taken},
+    queue::{self, Learning, Misfit, Queue, Record, Taken},
 };
 use crate::{
     files,
@@ -154,7 +154,8 @@ struct Thread {
 
 /// What became of records.
 enum WriteOutcome {
-    Yes,
+    /// But for these, which do not fit.
+    Yes(Vec<Misfit>),
     No,
     /// Somebody else has locked the file: they wait, as long as there is room.
     Later,
@@ -235,14 +236,16 @@ impl Thread {
             return;
         }
         let outcome = self.write(&unwritten, now);
-        if !matches!(outcome, WriteOutcome::Yes) {
+        if !matches!(outcome, WriteOutcome::Yes(_)) {
             self.health.unwritten().merge(unwritten);
         }
         match outcome {
-            WriteOutcome::Yes => {
+            WriteOutcome::Yes(misfits) => {
                 self.learning = Learning::default();
                 let records = std::mem::take(&mut self.records);
-                let n = u64::try_from(records.len()).unwrap_or(u64::MAX);
+                self.health.lose_misfits(&records, &misfits);
+                let n_written = records.len() - misfits.len();
+                let n = u64::try_from(n_written).unwrap_or(u64::MAX);
                 self.health.n_written.fetch_add(n, Ordering::Relaxed);
                 self.queue.done(&records);
             }
@@ -255,16 +258,18 @@ impl Thread {
         let Some(database) = &mut self.database else {
             return WriteOutcome::No;
         };
-        let Err(error) = database.write(&self.records, &self.learning, unwritten) else {
-            self.all_is_well(now);
-            return WriteOutcome::Yes;
+        let error = match database.write(&self.records, &self.learning, unwritten) {
+            Ok(misfits) => {
+                self.all_is_well(now);
+                return WriteOutcome::Yes(misfits);
+            }
+            Err(error) => error,
         };
         if error.is_corrupt() {
-            let is_anew = self.begin_anew(&error)
-                && self.database.as_mut().is_some_and(|database| {
-                    database.write(&self.records, &self.learning, unwritten).is_ok()
-                });
-            return if is_anew { WriteOutcome::Yes } else { WriteOutcome::No };
+            let anew = self.begin_anew(&error).then_some(self.database.as_mut()).flatten();
+            let written =
+                anew.and_then(|anew| anew.write(&self.records, &self.learning, unwritten).ok());
+            return written.map_or(WriteOutcome::No, WriteOutcome::Yes);
         }
         self.trouble(&error, now);
         if error.is_busy() { WriteOutcome::Later } else { WriteOutcome::No }

@@ -13,8 +13,8 @@ use crate::{
 const REASON: MetricLabel = MetricLabel {
     name: "reason",
     meaning: "why it is not in the history: there was more of that than its budget allows (`budget`); the writing \
-              thread was behind (`queue`); it could not be written (`disk`); it made room for others, because the \
-              history was larger than `--history-bytes` (`size`); or the agent never got it from the kernel \
+              thread was behind (`queue`); it could not be written (`disk`); it did not fit the tables (`invalid`: please report that); it made \
+              room for others, because the history was larger than `--history-bytes` (`size`); or the agent never got it from the kernel \
               (`kernel`: of any kind, counted as the worst)",
     values: closed!(Loss::ALL, it => it.as_str()),
 };
