@@ -97,6 +97,26 @@ fn what_a_client_closes_before_its_answer_comes_is_given_up_and_what_it_closes_a
 }
 
 #[test]
+fn what_a_client_closed_while_it_repeated_is_given_up_although_a_reset_comes_when_the_outage_is_over()
+ {
+    let path = NetworkPath::cable();
+    let trace = Trace::of(&path.near, &[]);
+    for (closes, cause) in [(true, "abandoned"), (false, "peer_reset")] {
+        let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
+        exchange(&client, &accepted);
+        path.darken();
+        socket::send(&client, b"are you there?");
+        wait::until("four repetitions", SOON, || (socket::retransmits(&client) >= 4).then_some(()));
+        let open = (!closes).then_some(client);
+        ending::forget(accepted);
+        path.lighten();
+        let (event, death) = trace.death_of(local);
+        assert_eq!(death.cause, cause, "{event:?}");
+        drop(open);
+    }
+}
+
+#[test]
 fn a_fin_that_a_middlebox_answers_by_a_reset_was_given_up_too() {
     let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Reset) else {
         return;

@@ -205,8 +205,11 @@ pub(super) const CLIENTS: &[Client] = &[
              'TCP_KEEPINTVL': {interval}, 'TCP_KEEPCNT': {count}})",
         ),
         ping: Some("ConnectionParameters(heartbeat={idle})"),
+        user_timeout: Some(
+            "ConnectionParameters(tcp_options={'TCP_USER_TIMEOUT': {timeout_ms}, ...})",
+        ),
         clues: &[&[Runtime("python"), Port(5672)], &[Runtime("python"), Port(5671)]],
-        source: "traced 1.4",
+        source: "traced 1.4; source pika 1.3 tcp_socket_opts.py",
         ..ROW
     },
     Client {

@@ -47,13 +47,13 @@ impl Situation<'_> {
             Some((it, None)) => {
                 let Some(retries) = self.retries() else {
                     let note = format!(
-                        "; {because}; it has no option for a user timeout, and no value of tcp_retries2 can be proposed: \
+                        "; {because}; no option of it for a user timeout is known, and no value of tcp_retries2 can be proposed: \
                          the time between two retransmissions has another bound than usual here (tcp_rto_max_ms)"
                     );
                     return self.of(it, holds, "sysctl", &note, "");
                 };
                 let note = format!(
-                    "; it has no option for a user timeout. {retries} retransmissions take about {}, for all \
+                    "; no option of it for a user timeout is known. {retries} retransmissions take about {}, for all \
                      connections of its network namespace, those that live, too",
                     duration(repeating_ms(retries, TCP_RTO_MAX_MS).div_ceil(1000))
                 );

@@ -55,8 +55,7 @@ impl Diagnosis {
 }
 
 /// Why this host cannot send what was written, as far as the socket shows.
-pub const CANNOT_SEND: &str =
-    "there is no route, its interface is down, or a firewall of this host drops it";
+pub const CANNOT_SEND: &str = "there is no route, its interface is down, its own address is gone, or a firewall of this host drops it";
 
 /// A single packet may be lost, and a single probe may just have gone out: neither is a trouble yet.
 const N_UNANSWERED: u8 = 2;

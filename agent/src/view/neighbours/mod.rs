@@ -166,10 +166,10 @@ impl Neighbours {
         is_unnoticed && self.at(case).is_some_and(|at| at.silence.is_some())
     }
 
-    /// The outage that others to the same host are in, if connections of a case were not heard since either. Beside a probe
-    /// that is not answered yet any silence of others counts.
+    /// The outage that others to the same host are in, if connections of a case were not heard since either, or went dark with
+    /// them. Beside a probe that is not answered yet any silence of others counts.
     pub(crate) fn outage_beside(&self, case: &ConnectionGroup) -> Option<Silence> {
-        case.live().next()?;
+        case.live().chain(case.of(Finding::Dark)).next()?;
         let is_waiting = case.finding() == Finding::ProbablyLost;
         let silences = [self.at(case), self.at_host(case)].into_iter().flatten();
         silences.filter_map(|at| at.silence).find(|silence| silence.is_outage || is_waiting)

@@ -8,10 +8,11 @@ use crate::{
     command::why::{answer::judge, in_window::AskedWhen},
     model::observed::{
         ending::Ending,
+        setting::OwnSettings,
         socket::{Comm, Endpoint, Owner, Socket, State},
         watched::Watched,
     },
-    view::life::tests_support::{CLOSED_UNANSWERED, RESET, app, dead, died_from, live},
+    view::life::tests_support::{CLOSED_UNANSWERED, GAVE_UP, RESET, app, dead, died_from, live},
 };
 
 fn said(lives: Vec<Life>, peer: Option<&str>) -> String {
@@ -156,6 +157,47 @@ fn that_the_client_spoke_last_comes_first_only_where_that_is_unusual() {
     // Nobody asked for it.
     let host = said(vec![spoke(120_000)], None);
     assert!(!host.contains("has acknowledged"), "{host}");
+}
+
+#[test]
+fn a_program_that_has_shut_down_what_hangs_no_longer_waits_and_one_that_closed_it_does_not_have_it()
+{
+    let in_state =
+        |state, is_orphan| said(vec![live(&Socket { state, is_orphan, ..stuck(1) })], Some("app"));
+    let shut = in_state(State::FinWait1, false);
+    let head = "1 connection of app to 172.16.0.15:2717 was shut down by the program, which still has it open, and what it had \
+                sent goes unanswered, for 39 s";
+    assert!(shut.starts_with(head), "{shut}");
+    let open = in_state(State::Established, false);
+    assert!(open.contains(" waits for an answer, for 39 s"), "{open}");
+    let closed = in_state(State::FinWait1, true);
+    assert!(closed.contains(" was closed by this host without an answer"), "{closed}");
+}
+
+#[test]
+fn who_died_when_an_outage_began_that_takes_others_died_of_it_and_who_died_long_before_did_not() {
+    // By a single probe, under a short user timeout.
+    let died = |at: &str| {
+        let own = OwnSettings { user_timeout_ms: 15_000, idle_seconds: 20, ..app(1, None, 0).own };
+        let socket = Socket { own, probes_unanswered: 1, ..app(1, Some(20), 35_000) };
+        let mut life = dead(&socket, GAVE_UP);
+        life.end.as_mut().unwrap().at = at.to_owned();
+        life.end.as_mut().unwrap().last_packet_at = None;
+        life.end.as_mut().unwrap().unanswered_since = Some(at.to_owned());
+        life
+    };
+    let now = timestamp::unix_seconds("2026-01-02T10:41:40Z").unwrap();
+    let asked = AskedWhen { now, ..AskedWhen::default() };
+    // It hangs for 39 s, after a moment of quiet.
+    let hangs = [live(&Socket { silent_ms: 40_000, ..stuck(2) })];
+    let said = |at: &str, others: &[Life]| {
+        said_of(&judge(vec![died(at)], others, &[], None, asked), Some("app"))
+    };
+    let with = said("2026-01-02T10:41:05Z", &hangs);
+    assert!(with.contains(", and others to 172.16.0.15 get no answer since "), "{with}");
+    for alone in [said("2026-01-02T10:41:05Z", &[]), said("2026-01-02T10:31:05Z", &hangs)] {
+        assert!(!alone.contains("get no answer since"), "{alone}");
+    }
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! The sentence on those that nobody answered any more, on those that this host gave up, and on those that were refused, reset or
 //! cut off.
 
-use super::phrase::{time, up_to};
+use super::{
+    outages,
+    phrase::{time, up_to},
+};
 use crate::{
     command::{
         timestamp,
@@ -26,6 +29,11 @@ impl Judged {
                  or what was sent does not pass",
                 time(silent)
             ),
+            None if self.went_dark_with_others() => format!(
+                "{what} got no answer any more, {}, and {}",
+                self.noticed(),
+                outages::others_too(self).unwrap_or_default()
+            ),
             None if self.case.of(Finding::Dark).all(is_ended_by_one_probe) => {
                 format!(
                     "{what} {was} ended by a single probe that got no answer: the peer or the path went dark, or one packet was lost"
@@ -49,6 +57,16 @@ impl Judged {
         let ends: Vec<_> = ends.collect::<Option<_>>()?;
         let after = ends.iter().filter_map(|end| end.closed_after_seconds).reduce(f64::max)?;
         Some(format!("after {}{} of quiet", up_to(ends.len()), time(after)))
+    }
+
+    /// Whether the outage that others to the host are in began with the silence of these.
+    fn went_dark_with_others(&self) -> bool {
+        const TOGETHER_SECONDS: f64 = 60.0;
+        let began = |life: &Life| timestamp::unix_seconds(life.trouble_began()?);
+        self.outage_beside.filter(|_| self.n_hanging_beside > 0).is_some_and(|silence| {
+            let is_with = |began: f64| (began - silence.since).abs() <= TOGETHER_SECONDS;
+            self.case.of(Finding::Dark).all(|life| began(life).is_some_and(is_with))
+        })
     }
 
     /// After how long of silence somebody noticed: the kernel, or the program that closed it.

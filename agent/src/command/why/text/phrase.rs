@@ -53,8 +53,8 @@ pub(super) fn sure(case: &Judged, cause: Cause, certainty: Certainty) -> String 
         }
         _ if case.is_outage => {
             format!(
-                "the kernel reported it; others to the same peer fell silent with {it}: the peer or the path was gone, and \
-                 forgot nothing"
+                "the kernel reported it; others to the same peer fell silent with {it}: the peer or the path was gone, which no \
+                 idle limit explains"
             )
         }
         (Cause::KeepaliveReset | Cause::KeepaliveTimeout, _)

@@ -14,7 +14,10 @@ use crate::{
     },
     model::{
         judgement::{facts::ConnectionFacts as _, gap::GapFrom},
-        observed::{setsockopt::SockOpt, socket::Direction},
+        observed::{
+            setsockopt::SockOpt,
+            socket::{Direction, State},
+        },
         text::{count::counted, duration::duration},
     },
     view::{
@@ -64,6 +67,11 @@ impl Judged {
                 "{what}{whose} {peer} cannot send what was written{}{reason}{}",
                 self.since(),
                 self.gives_up()
+            ),
+            Finding::Stuck if self.case.of(self.finding).all(is_shut_down) => format!(
+                "{what}{whose} {peer} {was} shut down by the program, which still has {it} open, and what it had sent goes \
+                 unanswered{}",
+                self.unanswered()
             ),
             Finding::Stuck => format!(
                 "{what}{whose} {peer} {} for an answer{}",
@@ -477,6 +485,11 @@ impl Judged {
             }
         }
     }
+}
+
+/// Whether its program has ended what it sends, and has not closed it.
+fn is_shut_down(life: &Life) -> bool {
+    matches!(life.connection.state, State::FinWait1 | State::Closing) && !life.connection.orphan
 }
 
 /// Whether what was refused is what makes the first probe late: the idle time, and no timer that was armed before or the

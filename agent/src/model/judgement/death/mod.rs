@@ -1,10 +1,8 @@
 //! Why a connection ended: the cause, how sure that is, and the evidence.
 //!
-//! All of it is read from the socket while the kernel moves it to CLOSE (`tcp_set_state`). By then
-//! `sk_err` holds the error that the application will get, `snd_una` and `snd_nxt` still say whether
-//! something was in flight (`tcp_write_queue_purge` does not touch them), and the keepalive timer has
-//! left word if it was the one (`tcp_keepalive_timer`, `tcp_reset`, `tcp_write_err` and `tcp_close` in
-//! net/ipv4).
+//! All of it is read from the socket while the kernel moves it to CLOSE (`tcp_set_state`). By then `sk_err` holds the application's
+//! error, `snd_una` and `snd_nxt` still say whether something was in flight (`tcp_write_queue_purge` keeps them), and the keepalive timer
+//! has left word if it was the one (`tcp_keepalive_timer`, `tcp_reset`, `tcp_write_err` and `tcp_close` in net/ipv4).
 
 mod evidence;
 mod explained;
@@ -393,14 +391,12 @@ impl Ending {
         received_ms.checked_sub(sent_ms).filter(|&ms| ms > 0)
     }
 
-    /// Whether the reset came clearly later than a round trip after data was sent: a program sent it, which knew the
-    /// connection. Somebody without memory answers at once.
+    /// Whether the reset came clearly later than a round trip after data was sent: a program sent it, which knew the connection.
     fn is_reset_by_program(&self) -> bool {
         self.unacked == Unacked::Data && self.sent_ms.is_some_and(|ms| ms > self.answer_ms())
     }
 
-    /// Whether data was repeated, and nobody answered, before the reset came. Somebody without memory would have answered the
-    /// first data: the peer or the path was gone for a time, and came back.
+    /// Whether data was repeated, and nobody answered, before the reset came: the peer or the path was gone for a time, and came back.
     pub fn is_reset_after_silence(&self) -> bool {
         /// One or two packets may be lost by chance.
         const MIN_REPEATED: u8 = 3;
@@ -461,6 +457,10 @@ impl Ending {
             // Somebody without memory would have answered the last probe at once.
             (false, true) if self.unacked != Unacked::Fin && !self.is_late_after_probe(socket) => {
                 (Cause::KeepaliveReset, Exact)
+            }
+            // This host closed it while what it had sent was repeated in vain.
+            _ if is_closed && quiet < Quiet::PastLimit && self.is_reset_after_silence() => {
+                (Cause::Abandoned, Exact)
             }
             // A path that is known to forget by then has done so, whatever came later.
             (true, _) if quiet == Quiet::Long && self.is_reset_after_silence() => {

@@ -104,6 +104,20 @@ fn a_reset_later_than_a_round_trip_is_the_peers_program() {
 }
 
 #[test]
+fn what_this_host_closed_while_it_repeated_was_given_up_although_a_reset_came_at_last() {
+    // Data was repeated, the program closed it, the peer came back without memory.
+    let back = |retransmits, ms| Ending { retransmits, retransmitting_ms: Some(ms), ..RESET };
+    let in_state = |old, ending| cause(&quiet(28_000), old, ending, None);
+    assert_eq!(in_state(State::FinWait1, back(7, 27_000)), Cause::Abandoned);
+    assert_eq!(in_state(State::Established, back(7, 27_000)), Cause::PeerReset);
+    // A packet or two may be lost by chance; and a peer that closed by a reset had the data.
+    let soon = cause(&quiet(3_000), State::FinWait1, back(2, 600), None);
+    assert_eq!(soon, Cause::LocalClosed);
+    let acked = Ending { unacked: Unacked::Nothing, ..back(0, 0) };
+    assert_eq!(in_state(State::FinWait1, acked), Cause::LocalClosed);
+}
+
+#[test]
 fn what_this_host_gave_up_is_no_orderly_end() {
     // Its request was the last data: it waited for the answer, and closed.
     let fin = |errno| Ending {

@@ -134,7 +134,10 @@ fn witnesses(life: &Life, (case, port): (usize, u16), asked: AskedWhen) -> Vec<H
 
 /// That others get no answer from a host which connections that are well go to as well, in words; they may be next.
 pub(super) fn beside(cases: &[Judged], now: f64) -> Option<String> {
-    let (case, silence) = cases.iter().find_map(|case| Some((case, case.outage_beside?)))?;
+    let (case, silence) = cases
+        .iter()
+        .filter(|case| case.n_live > 0)
+        .find_map(|case| Some((case, case.outage_beside?)))?;
     Some(format!(" But {}.", get_no_answer(case.remote?.ip(), silence, now)))
 }
 

@@ -425,7 +425,7 @@ fn what_keeps_from_sending_is_said_only_where_it_is_the_same_for_all() {
     for (closed, reason) in [
         (
             [false, false],
-            ": there is no route, its interface is down, or a firewall of this host drops it; the kernel",
+            ": there is no route, its interface is down, its own address is gone, or a firewall of this host drops it; the kernel",
         ),
         ([true, true], ": the peer's window is closed, and it does not answer probes of it"),
         ([true, false], "; the kernel gives up"),
