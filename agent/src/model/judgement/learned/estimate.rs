@@ -20,6 +20,8 @@ use crate::model::{
 const SURE_MS: i64 = 20_000;
 /// Quiet times that differ by less than one part in this are one rhythm.
 const ONE_RHYTHM: i64 = 50;
+/// Who went on this number of times after a quiet time did not do so by chance, where one died of as much.
+const MANY: u64 = 10;
 const DAY_MS: i64 = 86_400_000;
 
 /// What the evidence says.
@@ -178,9 +180,10 @@ impl Estimate {
         // What kills and what is survived by turns, again and again after the same time, is a rhythm of the program: the path
         // may have changed, and a limit just there would be a chance, unless devices have it.
         // So it is if all that died in the rhythm died before it was survived.
+        let most = longest.map(|longest| longest + longest / ONE_RHYTHM);
+        let is_of_rhythm = |span: &Span| most.is_some_and(|most| span.ms() <= most);
         let is_one_rhythm = survived.is_some_and(|survived| {
-            let most = survived.ms() + survived.ms() / ONE_RHYTHM;
-            let rhythm: Vec<&Span> = spans.iter().filter(|span| span.ms() <= most).collect();
+            let rhythm: Vec<&Span> = spans.iter().filter(|span| is_of_rhythm(span)).collect();
             let is_before = |span: &&Span| span.ended_ms < survived.ended_ms;
             rhythm.len() == spans.len() || rhythm.len() >= 2 && rhythm.iter().all(is_before)
         });
@@ -199,8 +202,22 @@ impl Estimate {
             confidence,
             at_ms: all.map(|it| it.span.ended_ms).max()?,
         };
-        let is_chance = is_one_rhythm && estimate.devices().is_none();
-        Some(if is_chance { Self { confidence: Confidence::Guess, ..estimate } } else { estimate })
+        if estimate.devices().is_some() {
+            return Some(estimate);
+        }
+        let others: Vec<Evidence> =
+            kills.iter().filter(|kill| !is_of_rhythm(&kill.span)).map(|kill| **kill).collect();
+        let n_of_rhythm = count(kills.len() - others.len());
+        if n_of_rhythm > 0
+            && survived_in_rhythm(survivals) >= n_of_rhythm.saturating_mul(MANY)
+            && let Some(of_others) = Self::of_consistent(&others, survivals)
+        {
+            // The path lost its state once, as a firewall does that is started anew: the others show its limit.
+            let n_contradicted = of_others.n_contradicted + estimate.n_contradicted + n_of_rhythm;
+            return Some(Self { n_contradicted, ..of_others });
+        }
+        let confidence = if is_one_rhythm { Confidence::Guess } else { estimate.confidence };
+        Some(Self { confidence, ..estimate })
     }
 
     /// Devices with a limit in between, if all of them have the same and there is room for no other.
@@ -277,4 +294,11 @@ impl Estimate {
 
 fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+/// How often connections went on after about the longest quiet time that was survived.
+fn survived_in_rhythm(survivals: &[Evidence]) -> u64 {
+    let longest = survivals.iter().map(|it| it.span.ms()).max().unwrap_or_default();
+    let is_of_it = |it: &&Evidence| it.span.ms() >= longest - longest / ONE_RHYTHM;
+    survivals.iter().filter(is_of_it).map(|it| it.outcome.times()).sum()
 }

@@ -40,6 +40,30 @@ fn what_kills_and_is_survived_in_one_rhythm_is_a_guess_unless_a_device_is_like_t
 }
 
 #[test]
+fn one_death_in_a_rhythm_that_was_survived_many_times_does_not_bound_the_limit_that_others_show() {
+    let estimate_of = |n_survived: u64| {
+        let mut learned = learned();
+        for n in 1..=n_survived {
+            learned.survived(&peer(15), at(n * 600), 29_900);
+        }
+        // A firewall that was started anew; and the limit of 45 s.
+        for (n, seconds) in (1..).zip([30, 53, 61, 70]) {
+            drop_after(&mut learned, seconds, (10 + n) * HOUR);
+        }
+        estimate(&learned, 20 * HOUR).unwrap()
+    };
+    let many = estimate_of(12);
+    assert_eq!(
+        (many.longest_survived_ms, many.seconds()),
+        (Some(29_900), 61),
+        "two that no single outage explains"
+    );
+    assert_eq!((many.n_deaths, many.n_contradicted), (3, 1));
+    let few = estimate_of(3);
+    assert_eq!((few.n_deaths, few.n_contradicted), (4, 0), "that may be the limit");
+}
+
+#[test]
 fn a_device_is_named_only_where_there_is_room_for_no_other() {
     let mut learned = learned();
     for n in 1..=3 {
