@@ -43,6 +43,24 @@ impl ClientProgram {
         Self::new(name, &["/usr/bin/python3", "-c", code, "ADDRESS", "PORT", setting, before], true)
     }
 
+    /// CPython as two processes: one of the name `client`, whose only connection leads to the other over loopback, and that other one,
+    /// of the name `name`, which passes its word on to the server.
+    pub(crate) fn proxy(name: &str, client: &str) -> Self {
+        let code = format!(
+            "import os, socket, sys\n\
+            call = lambda name: open('/proc/self/comm', 'w').write(name)\n\
+            here = socket.create_server(('127.0.0.1', 0))\n\
+            if os.fork() == 0:\n    \
+                at = here.getsockname(); here.close(); call('{client}')\n    \
+                s = socket.create_connection(at); s.sendall(b'word'); s.recv(1); sys.exit()\n\
+            call('{name}')\n\
+            up = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n\
+            s, _ = here.accept(); up.sendall(s.recv(4))\n\
+            sys.stdin.readline(); up.sendall(b'more'); up.recv(1)"
+        );
+        Self::new(name, &["/usr/bin/python3", "-c", &code, "ADDRESS", "PORT"], true)
+    }
+
     /// Node, with `setting` done to its socket `s`.
     pub(crate) fn node(name: &str, setting: &str) -> Self {
         let code = format!(

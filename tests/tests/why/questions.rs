@@ -153,6 +153,31 @@ fn a_stopped_program_is_the_answer_until_it_goes_on() {
 }
 
 #[test]
+fn a_client_of_a_proxy_of_this_host_is_told_how_the_proxys_own_connections_are() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let program = ClientProgram::proxy("edge", "shop");
+    if !program.is_here() {
+        return;
+    }
+    let (proxy, _end) = RunningClient::start_waiting(&path, &program);
+    let said = |hangs: bool| {
+        wait::until("the client's answer", SOON, || {
+            let said = text(&why(&agent, &["shop"]));
+            let leads_on = said.contains("What they wait for may be behind edge");
+            (leads_on && said.contains("no answer now") == hangs).then_some(said)
+        })
+    };
+    let well = said(false);
+    assert!(well.contains("may be behind edge: keepwatch why edge"), "{well}");
+    path.darken();
+    proxy.go_on();
+    let hangs = said(true);
+    let behind = "behind edge, of whose own connections 1 gets no answer now: keepwatch why edge";
+    assert!(hangs.contains(behind), "{hangs}");
+}
+
+#[test]
 fn a_path_of_the_agents_configuration_is_found_by_its_name() {
     let path = NetworkPath::cable();
     let agent = Agent::start(&[

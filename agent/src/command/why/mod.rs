@@ -104,6 +104,7 @@ pub(super) fn run(
             cases: &judged,
             peer: args.peer.as_ref().map(|_| found.taken_for.as_str()),
             window: &window.words(),
+            behind: found.behind.as_ref(),
             notes: &found.notes,
             in_full: args.all,
             now,

@@ -15,6 +15,7 @@ use crate::{
 };
 use ipnet::IpNet;
 use std::{
+    collections::BTreeSet,
     io,
     net::{IpAddr, SocketAddr, ToSocketAddrs as _},
 };
@@ -124,6 +125,16 @@ impl Selection {
     pub(super) fn servers_at(addresses: impl Iterator<Item = IpAddr>) -> Self {
         let peer = addresses.map(|addr| IpNet::from(addr.to_canonical()).into()).collect();
         Self::new(Filter { peer, direction: Some(Direction::Outbound), ..Filter::default() })
+    }
+
+    /// The ends of connections at these ports of this host.
+    pub(super) fn at_local_ports(ports: BTreeSet<u16>) -> Self {
+        Self::new(Filter { local_port: ports.into_iter().collect(), ..Filter::default() })
+    }
+
+    /// Connections that these processes have opened.
+    pub(super) fn outbound_of(pids: Vec<u32>) -> Self {
+        Self::new(Filter { pid: pids, direction: Some(Direction::Outbound), ..Filter::default() })
     }
 
     /// Whether the peer's port is the one asked for.

@@ -1,14 +1,17 @@
 //! Where the facts come from: the living from the agent or the kernel, the dead from the agent's memory
 //! and from the history on disk; and what therefore cannot be known.
 
+mod beside;
 mod explain_name;
+
+pub(super) use beside::LocalProgram;
 
 use super::{
     WhyArgs,
     history::{self, HistorySource},
     inherited, lost_events,
     target::{self, Meaning, Selection, Target},
-    then::{self, NotOfThen},
+    then::NotOfThen,
 };
 use crate::{
     command::{
@@ -20,14 +23,9 @@ use crate::{
     drill::notes::NotedDrills,
     fix::taken_back::TakenBack,
     kernel::clock,
-    model::{
-        judgement::{
-            given_limits::GivenLimits,
-            idle_limit::ConfiguredPath,
-            learned::LearnedRow,
-            verdict::{Surroundings, Verdict},
-        },
-        observed::socket::Direction,
+    model::judgement::{
+        given_limits::GivenLimits, idle_limit::ConfiguredPath, learned::LearnedRow,
+        verdict::Surroundings,
     },
     serve::{AgentStatus, client},
     store::{self, HistoryReader},
@@ -41,7 +39,6 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     io,
-    net::IpAddr,
     path::Path,
 };
 
@@ -63,6 +60,8 @@ pub(super) struct FoundLives {
     /// Others that live, to the servers that these are in trouble with.
     pub(super) neighbours: Vec<Life>,
     pub(super) learned: Vec<LearnedRow>,
+    /// The programs of this host that all of them lead to.
+    pub(super) behind: Option<LocalProgram>,
     /// What the word was taken for.
     pub(super) taken_for: String,
     /// Which sources were used, and what cannot be known without the others.
@@ -130,6 +129,7 @@ pub(super) fn find(
         _ => sources.neighbours(&lives)?,
     };
     drills.mark(&mut neighbours, now);
+    let behind = sources.behind(&lives)?;
     let learned = sources.learned()?;
     // Who floods the history is not known: it need not be who was asked for.
     let of_whom = if matches!(target, Target::Everything) { "" } else { "of the whole host, " };
@@ -143,7 +143,7 @@ pub(super) fn find(
     }
     let mut notes = vec![window.note("what ended")];
     notes.append(&mut sources.notes);
-    Ok(FoundLives { lives, neighbours, learned, taken_for, notes })
+    Ok(FoundLives { lives, neighbours, learned, behind, taken_for, notes })
 }
 
 /// The kernel itself, if it is to be read.
@@ -401,41 +401,6 @@ impl<'a> Sources<'a> {
         let (rows, n_left_out) = rows.finish();
         self.n_left_out = self.n_left_out.max(n_left_out);
         Ok(rows)
-    }
-
-    /// Other connections to the hosts that some of these live with, or were in trouble with: those that live, and those that
-    /// the agent remembers.
-    fn neighbours(&mut self, lives: &[Life]) -> Result<Vec<Life>, Failure> {
-        const MOST_HOSTS: usize = 32;
-        let outbound =
-            || lives.iter().filter(|life| life.connection.direction() == Direction::Outbound);
-        let troubled = outbound().filter(|life| life.finding().is_of_silence());
-        let well = outbound()
-            .filter(|life| life.end.is_none() && life.connection.verdict != Some(Verdict::Local));
-        let mut hosts: BTreeSet<IpAddr> = BTreeSet::new();
-        for life in troubled.chain(well) {
-            if hosts.len() < MOST_HOSTS {
-                hosts.insert(life.connection.remote.ip());
-            }
-        }
-        if hosts.is_empty() {
-            return Ok(Vec::new());
-        }
-        let known: BTreeSet<&str> =
-            lives.iter().filter_map(|life| life.connection.id.as_deref()).collect();
-        let n_left_out = self.n_left_out;
-        let selections = [Selection::servers_at(hosts.into_iter())];
-        let rows = self.living(&selections)?;
-        self.n_left_out = n_left_out;
-        let past = self.remembered(&selections)?;
-        let is_other =
-            |life: &Life| !known.contains(life.connection.id.as_deref().unwrap_or_default());
-        let others = self.dated(lives_of(rows, past));
-        let mut others: Vec<Life> = others.into_iter().filter(is_other).collect();
-        if let Some(until) = self.window.until_seconds() {
-            others.retain(|life| then::may_show_then(life, until, self.now));
-        }
-        Ok(others)
     }
 
     /// What the agent remembers, in the order of time.

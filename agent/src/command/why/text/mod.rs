@@ -17,7 +17,7 @@ use self::phrase::{connections, of_processes, process};
 use super::answer::{CallCount, Judged};
 use crate::{
     advice::remedy::Advice,
-    command::{socket_text::Style, table::wrapped, timestamp},
+    command::{socket_text::Style, table::wrapped, timestamp, why::source::LocalProgram},
     fix::known::ValueOrigin,
     model::{
         judgement::{learned::PeerClosesRow, learned_limit::Confidence, verdict::Verdict},
@@ -42,6 +42,8 @@ pub(super) struct WhyText<'a> {
     pub(super) cases: &'a [Judged],
     /// What the word was taken for; none if there was no word.
     pub(super) peer: Option<&'a str>,
+    /// The program of this host that all of them lead to.
+    pub(super) behind: Option<&'a LocalProgram>,
     /// The time that was asked for, in words.
     pub(super) window: &'a str,
     pub(super) notes: &'a [String],
@@ -210,18 +212,15 @@ impl WhyText<'_> {
         waits.into_iter().chain(given_up).map(|words| format!("{words}. ")).collect()
     }
 
-    /// Where all connections go to programs of this host: what these wait for may be behind them.
+    /// Where all connections lead to a program of this host: what these wait for may be behind it.
     fn behind(&self) -> Option<String> {
-        let is_local = |case: &&Judged| case.case.key.verdict == Some(Verdict::Local);
-        let mut live = self.cases.iter().filter(|case| case.n_live > 0).peekable();
-        let first = live.peek()?.remote?;
-        let all_local = self.peer.is_some() && live.all(|case| is_local(&case));
-        all_local.then(|| {
-            format!(
-                " What they wait for may be behind the program there: keepwatch sockets --local-port {}",
-                first.port()
-            )
-        })
+        let LocalProgram { name, n_hanging } = self.behind.filter(|_| self.peer.is_some())?;
+        let hang = match n_hanging {
+            0 => String::new(),
+            1 => ", of whose own connections 1 gets no answer now".to_owned(),
+            n => format!(", of whose own connections {n} get no answer now"),
+        };
+        Some(format!(" What they wait for may be behind {name}{hang}: keepwatch why {name}"))
     }
 
     fn case(&self, f: &mut fmt::Formatter<'_>, case: &Judged) -> fmt::Result {

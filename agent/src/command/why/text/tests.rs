@@ -21,6 +21,7 @@ use crate::{
 fn page(lives: Vec<Life>) -> String {
     let cases = judge(lives, &[], &[], None, AskedWhen::default());
     let page = WhyText {
+        behind: None,
         cases: &cases,
         peer: Some("172.16.0.15"),
         window: "in the last 24 h",

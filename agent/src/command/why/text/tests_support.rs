@@ -31,6 +31,7 @@ pub(super) fn said_of(cases: &[Judged], peer: Option<&str>) -> String {
     let page = WhyText {
         cases,
         peer,
+        behind: None,
         window: "in the last 24 h",
         notes: &[],
         in_full: false,
