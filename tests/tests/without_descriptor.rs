@@ -284,6 +284,22 @@ fn without_an_agent_what_nobody_has_open_is_listed_in_every_namespace_with_a_pro
 }
 
 #[test]
+fn a_namespace_that_no_process_is_in_is_listed_if_it_has_a_name_and_else_not() {
+    let path = NetworkPath::cable();
+    let Ends { client, accepted: _accepted, local } = path.connect(&Plan::keepalive(700, 0, 0));
+    let _in_flight = InFlight::give_away(client);
+    let look = || row_of(sockets_from_kernel(&[]), local, &path.near);
+    assert_eq!(look(), None, "nothing leads there");
+    let name = path.near.named();
+    let row = look().expect("it is listed");
+    assert_eq!((row.keepalive, row.idle.seconds, row.owners.len()), (true, 700, 0));
+    let agent = Agent::start(&EVERY_SECOND);
+    wait_for_row("an agent lists it, too", &agent, (local, &path.near), |_| true);
+    drop(name);
+    assert_eq!(look(), None, "nothing leads there any more");
+}
+
+#[test]
 fn without_the_capability_to_enter_other_namespaces_it_is_said_that_they_may_have_more() {
     require_root();
     let path = NetworkPath::cable();

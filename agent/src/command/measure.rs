@@ -97,8 +97,7 @@ pub(super) enum Error {
     NoAnswer(SocketAddr),
     /// The namespace is not to be found.
     #[error(
-        "measure from network namespace {0}: no process that this one sees is in it; `ip netns exec NAME keepwatch measure` enters one \
-         that is empty"
+        "measure from network namespace {0}: no process that this one sees is in it, and it has no name in /run/netns"
     )]
     Namespace(u32),
     /// The file was not written.

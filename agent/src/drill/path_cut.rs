@@ -32,7 +32,7 @@ pub(crate) enum Error {
     NoNft(io::Error),
     /// Nothing leads to the namespace.
     #[error(
-        "find network namespace {0}: no process that this one sees is in it, or has it open; nothing was changed"
+        "find network namespace {0}: no process that this one sees is in it, or has it open, and it has no name in /run/netns; nothing was changed"
     )]
     Lost(u32),
     /// It cannot be entered.

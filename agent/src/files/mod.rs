@@ -5,7 +5,8 @@
 //! * [`Folder`] holds files that belong to the agent alone: locks, the history, the API socket.
 //! * [`SyncedLines`] are what `fix` and `drill` write down before they act.
 //! * [`Root`] reads what container runtimes and the kernel write, below one folder.
-//! * [`named_netns`] finds the network namespace behind a name of `ip netns`, [`port`] the port of a service.
+//! * [`named_netns`] finds the network namespace behind a name of `ip netns`, [`all_named_netns`] those behind all
+//!   of them, [`port`] the port of a service.
 //!
 //! A path is gone along part by part. A link on the way is followed if it belongs to this user or to root:
 //! the kernel has that rule for sticky folders (fs.protected_symlinks), and may have it switched off.
@@ -22,7 +23,7 @@ mod synced_lines;
 mod users;
 
 pub(crate) use folder::{Folder, Lock, Seat, replace};
-pub(crate) use namespace::named_netns;
+pub(crate) use namespace::{all_named_netns, named_netns};
 pub(crate) use open_output::output;
 pub(crate) use read::{check_plain, text};
 pub(crate) use root_dir::Root;

@@ -174,6 +174,35 @@ impl NetworkNamespace {
     }
 }
 
+/// A name of a namespace, as `ip netns` gives it: below /run/netns until it is dropped.
+#[derive(Debug)]
+pub struct NetworkNamespaceName(String);
+
+impl NetworkNamespace {
+    /// Gives it a name.
+    #[track_caller]
+    pub fn named(&self) -> NetworkNamespaceName {
+        let name = format!("keepwatch-test-{}-{}", std::process::id(), self.inode());
+        let mut shell = Command::new("sh");
+        // The shell becomes `ip`, and is in the namespace.
+        shell
+            .args(["-c", "exec \"$0\" netns attach \"$1\" $$"])
+            .arg(tool::program("ip"))
+            .arg(&name);
+        let output = self.run(|| shell.output()).expect("start sh");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "ip netns attach: {said}");
+        NetworkNamespaceName(name)
+    }
+}
+
+impl Drop for NetworkNamespaceName {
+    fn drop(&mut self) {
+        let mut ip = Command::new(tool::program("ip"));
+        drop(ip.args(["netns", "delete", &self.0]).status());
+    }
+}
+
 impl Default for NetworkNamespace {
     fn default() -> Self {
         Self::new()

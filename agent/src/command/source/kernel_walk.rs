@@ -231,7 +231,7 @@ fn each_list(
         while list.read(&mut take)? {}
     }
     for there in network_namespaces::others() {
-        if !is_wanted(Some(there.inode), host::n_tcp_sockets(&there.pid)) {
+        if !is_wanted(Some(there.inode), there.n_tcp_sockets()) {
             continue;
         }
         // Nor may it enter the next.
