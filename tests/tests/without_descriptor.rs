@@ -5,11 +5,12 @@
 use io_uring::IoUring;
 use keepwatch_tests::{
     answer::{
-        agent::{Agent, sockets_from_kernel},
+        agent::{Agent, keepwatch, sockets_from_kernel},
         row::SocketLine,
         trace::Trace,
     },
     kernel::{
+        halted_program::{HaltedProgram, SystemCall},
         netns::{NetworkNamespace, require_root},
         socket::{self, Family, Plan, Road, SocketOption},
     },
@@ -377,6 +378,38 @@ fn connections_by_mptcp_have_the_owner_and_the_settings_that_their_program_gave_
     until("both ends are gone", SOON, || {
         row_of(agent.sockets(&[]), local, &netns).is_none().then_some(())
     });
+}
+
+#[test]
+fn beside_a_listener_of_mptcp_a_walk_lists_no_namespace_of_which_it_has_met_all() {
+    if !Path::new("/proc/sys/net/mptcp").is_dir() {
+        skip("MPTCP", "which this kernel does not have");
+        return;
+    }
+    const N_NAMESPACES: u32 = 40;
+    let netns = NetworkNamespace::new();
+    netns.set("mptcp/enabled", 1);
+    let listener = netns.run(|| {
+        let listener = mptcp_socket().expect("a socket of MPTCP");
+        rustix::net::bind(&listener, &Family::V4.loopback()).expect("bind");
+        rustix::net::listen(&listener, 8).expect("listen");
+        listener
+    });
+    let _others: Vec<_> = (0..N_NAMESPACES)
+        .map(|_| {
+            let netns = NetworkNamespace::new();
+            let inhabitant = Inhabitant::of(&netns);
+            (netns, inhabitant)
+        })
+        .collect();
+    let words = ["sockets", "--all", "--json", "--source", "kernel"];
+    // A thread enters each namespace that is listed. Of those of other tests some are.
+    let n_threads = HaltedProgram::n_calls(keepwatch(words), SystemCall::CLONE3);
+    assert!(n_threads < N_NAMESPACES, "{n_threads} threads");
+    let rows = sockets_from_kernel(&["--all", "--netns", &netns.inode().to_string()]);
+    let fd = u32::try_from(listener.as_raw_fd()).expect("a descriptor");
+    let row = rows.iter().find(|row| row.is_held(std::process::id(), fd));
+    assert_eq!(row.map(|row| row.state.as_str()), Some("listen"), "{rows:?}");
 }
 
 /// Whether the kernel's own table says that the keepalive timer of this socket is armed (`get_tcp4_sock` in

@@ -99,10 +99,11 @@ fn mptcp_sock(file: Typed) -> Option<Raw> {
     Some(Raw(sk.0))
 }
 
-/// Without a cookie a subflow could not be told from others. Hooks and `listed` give one to each that they see.
+/// One that nothing has seen yet has no cookie, which no program gives it by an address alone (the helper wants a pointer that the
+/// verifier knows). It is shown all the same: user space then lists its namespace, as `listed` gives one to each that it sees.
 #[inline(always)]
 fn fill_if_wanted(sample: *mut SocketSample, tcp: impl Sock, sk: Raw) -> bool {
-    if sk.0.is_null() || !tcp.is_tcp() || tcp.id() == 0 {
+    if sk.0.is_null() || !tcp.is_tcp() {
         return false;
     }
     learn_callback(tcp);

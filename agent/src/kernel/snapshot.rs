@@ -4,9 +4,13 @@ use super::{
     decode::{self, Decoder, SNAPSHOT_LEN},
     snapshot_canary::{self, Witness},
 };
-use crate::model::observed::event::Event;
+use crate::model::observed::{
+    event::Event,
+    socket::{Socket, SocketId, State},
+};
 use rustix::io::Errno;
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Read as _},
     sync::Arc,
@@ -40,11 +44,19 @@ pub struct Snapshot {
     buffer: Vec<u8>,
     /// Bytes of a record that the last read cut.
     rest: usize,
+    /// Network namespaces of sockets that have no id yet, and a process that has one of these open.
+    without_id: BTreeMap<u32, u32>,
 }
 
 impl Snapshot {
     pub(super) const fn new(file: File, decoder: Decoder, witness: Option<Arc<Witness>>) -> Self {
-        Self { file, decoder, witness, buffer: Vec::new(), rest: 0 }
+        Self { file, decoder, witness, buffer: Vec::new(), rest: 0, without_id: BTreeMap::new() }
+    }
+
+    /// Network namespaces with sockets that were met and not passed on: they have no id before they are listed. Of each a process
+    /// that has such a socket open.
+    pub(crate) const fn without_id(&self) -> &BTreeMap<u32, u32> {
+        &self.without_id
     }
 
     /// Reads what the kernel gives at once and passes it on. False at the end of the walk, when it
@@ -69,12 +81,24 @@ impl Snapshot {
                 (Event::Seen(socket), Some(witness)) if witness.meets(socket)? => {
                     self.witness = None;
                 }
+                // Nothing tells it from others.
+                (Event::Seen(socket), _) if socket.id == SocketId(0) => {
+                    if let Some(owner) = socket.owner.filter(|_| is_listed(socket)) {
+                        self.without_id.insert(socket.netns, owner.pid);
+                    }
+                }
                 _ => each(event),
             }
         }
         self.buffer.copy_within(whole..whole + self.rest, 0);
         Ok(true)
     }
+}
+
+/// Whether the list of its namespace has it: what was never connected is in no table (`inet_hash` in
+/// net/ipv4/inet_hashtables.c).
+fn is_listed(socket: &Socket) -> bool {
+    socket.state != State::Close
 }
 
 /// Whether the kernel wants to be asked again: it does after 1,000,000 silent objects (MAX_ITER_OBJECTS).

@@ -24,12 +24,24 @@ impl SystemCall {
     pub const RENAMEAT: Self = Self(libc::SYS_renameat);
     /// `setsockopt(2)`
     pub const SETSOCKOPT: Self = Self(libc::SYS_setsockopt);
+    /// `clone3(2)`: starts a thread.
+    pub const CLONE3: Self = Self(libc::SYS_clone3);
 }
 
 /// Entry into a system call, in what `PTRACE_GET_SYSCALL_INFO` answers (include/uapi/linux/ptrace.h).
 const ENTRY: u8 = 1;
 /// A stop at a system call, with `PTRACE_O_TRACESYSGOOD`.
 const SYSCALL_STOP: i32 = libc::SIGTRAP | 0x80;
+
+/// Where a program stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ProgramStop {
+    /// It is about to make this call.
+    Before(SystemCall),
+    /// It has made one, or gets a signal.
+    Other,
+    Ended,
+}
 
 /// A program that stands still. It is killed when dropped.
 #[derive(Debug)]
@@ -41,9 +53,41 @@ impl HaltedProgram {
     /// calls this may let it go on.
     #[track_caller]
     pub fn before(mut command: Command, call: SystemCall, number: u32) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let halted = Self::start(command);
+        let (mut signal, mut n_calls, mut has_begun) = (0, 0, false);
+        loop {
+            let stop = halted.step(&mut signal);
+            assert_ne!(stop, ProgramStop::Ended, "it ended after {n_calls} of {number} calls");
+            has_begun |= stop == ProgramStop::Before(SystemCall::PIDFD_GETFD);
+            n_calls += u32::from(has_begun && stop == ProgramStop::Before(call));
+            if stop == ProgramStop::Before(call) && n_calls == number {
+                return halted;
+            }
+        }
+    }
+
+    /// How many calls of this kind a program's main thread makes from its start to its end. What it says is thrown away.
+    #[track_caller]
+    pub fn n_calls(mut command: Command, call: SystemCall) -> u32 {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut running = Self::start(command);
+        let (mut signal, mut n_calls) = (0, 0);
+        loop {
+            match running.step(&mut signal) {
+                ProgramStop::Before(made) => n_calls += u32::from(made == call),
+                ProgramStop::Other => {}
+                ProgramStop::Ended => break,
+            }
+        }
+        // Its end was waited for.
+        running.0 = None;
+        n_calls
+    }
+
+    fn start(mut command: Command) -> Self {
         // SAFETY: ptrace(2) is one system call, and touches no memory of ours.
         unsafe { command.pre_exec(|| trace(libc::PTRACE_TRACEME, 0, 0)) };
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().expect("start the program");
         let halted = Self(Some(child));
         // It stops when it has executed the program.
@@ -51,21 +95,20 @@ impl HaltedProgram {
         let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_EXITKILL;
         let options = usize::try_from(options).expect("some bits");
         trace(libc::PTRACE_SETOPTIONS, halted.pid(), options).expect("PTRACE_SETOPTIONS");
-        let (mut signal, mut n_calls, mut has_begun) = (0, 0, false);
-        loop {
-            trace(libc::PTRACE_SYSCALL, halted.pid(), signal).expect("PTRACE_SYSCALL");
-            let status = halted.wait();
-            assert!(libc::WIFSTOPPED(status), "it ended after {n_calls} of {number} calls");
-            let stopped_by = libc::WSTOPSIG(status);
-            let is_call = stopped_by == SYSCALL_STOP;
-            signal = if is_call { 0 } else { usize::try_from(stopped_by).expect("a signal") };
-            let entered = is_call.then(|| halted.entered()).flatten();
-            has_begun |= entered == Some(SystemCall::PIDFD_GETFD);
-            n_calls += u32::from(has_begun && entered == Some(call));
-            if entered == Some(call) && n_calls == number {
-                return halted;
-            }
+        halted
+    }
+
+    /// Lets its main thread go on to its next stop, with this signal, and takes over the one that it gets there.
+    fn step(&self, signal: &mut usize) -> ProgramStop {
+        trace(libc::PTRACE_SYSCALL, self.pid(), *signal).expect("PTRACE_SYSCALL");
+        let status = self.wait();
+        if !libc::WIFSTOPPED(status) {
+            return ProgramStop::Ended;
         }
+        let stopped_by = libc::WSTOPSIG(status);
+        let is_call = stopped_by == SYSCALL_STOP;
+        *signal = if is_call { 0 } else { usize::try_from(stopped_by).expect("a signal") };
+        is_call.then(|| self.entered()).flatten().map_or(ProgramStop::Other, ProgramStop::Before)
     }
 
     /// Lets it go on, to its end.

@@ -75,10 +75,9 @@ fn a_connection_by_mptcp_is_fixed_and_taken_back_or_is_as_it_was() {
     let fix = |more: &[&str]| {
         let mut command = keepwatch(["fix", "--json", "--source", "kernel", "--state-dir"]);
         command.arg(state.file("state")).args(more);
-        // No process is in the namespace of the test: only from inside it is listed, which gives subflows their cookies, unless an agent
-        // on this host has done that.
-        let output = near.run(|| command.output().expect("start keepwatch"));
-        let rows = outcomes(&output);
+        // No process is in the namespace of the test, which has it open: that is how it is found, and listed, which gives subflows their
+        // cookies, unless an agent on this host has done that.
+        let rows = outcomes(&command.output().expect("start keepwatch"));
         let (outcome, reason) = outcome_of(&rows, local);
         (outcome.to_owned(), reason.to_owned())
     };

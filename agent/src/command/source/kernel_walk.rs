@@ -2,7 +2,7 @@
 
 use super::{
     Source,
-    met::{MetSockets, SharedSockets},
+    met::{MetSockets, SharedSockets, SocketSet},
 };
 use crate::{
     command::Failure,
@@ -11,6 +11,7 @@ use crate::{
         hooks::{self, Hooks, Scope, Signal},
         host, network_namespaces,
         proc_source::{NEVER_SEEN, ProcSource},
+        snapshot::Snapshot,
     },
     model::{
         judgement::verdict::Surroundings,
@@ -26,7 +27,7 @@ use crate::{
     owner::Census,
     view::filter::Filter,
 };
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::BTreeMap};
 use tracing::warn;
 
 /// What is needed to read the kernel itself.
@@ -202,8 +203,8 @@ impl Kernel {
     }
 }
 
-/// By descriptors, then by lists: what a list alone meets is what nobody has open, and the parts of MPTCP connections, which
-/// get their cookies by being listed.
+/// By descriptors, then by lists: what a list alone meets is what nobody has open. Parts of MPTCP connections that nothing has
+/// seen before get their ids by being listed, once for their life.
 fn walk_by_hooks(
     hooks: &mut Hooks,
     met: &RefCell<MetSockets>,
@@ -213,33 +214,72 @@ fn walk_by_hooks(
     while snapshot.read(&mut take)? {}
     let mut unseen = None;
     if let Some(mut subflows) = hooks.subflows()? {
-        unseen = each_list(hooks, |_, _| true, drop)?;
-        while subflows.read(&mut take)? {}
+        let mut met_before = SocketSet::default();
+        while subflows.read(|event| {
+            if let Event::Seen(socket) = &event {
+                met_before.insert(socket.id);
+            }
+            take(event);
+        })? {}
+        if !subflows.without_id().is_empty() {
+            unseen = list_those(hooks, subflows.without_id())?;
+            let mut subflows = hooks.subflows_again()?;
+            while subflows.read(|event| match &event {
+                Event::Seen(socket) if met_before.contains(socket.id) => {}
+                _ => take(event),
+            })? {}
+        }
     }
     // Not if all were met: the list costs as much as the rest.
-    Ok(each_list(hooks, |netns, n_all| met.borrow().lacks_some(netns, n_all), take)?.or(unseen))
+    Ok(list_unmet(hooks, met, take)?.or(unseen))
 }
 
-/// The lists of those network namespaces that are wanted, by their inode number and how many sockets they have.
-fn each_list(
+/// Gives ids to what these network namespaces have, by their inode number and a process that has a socket there: it need not be in it.
+fn list_those(
     hooks: &mut Hooks,
-    is_wanted: impl Fn(Option<u32>, Option<u64>) -> bool,
+    wanted: &BTreeMap<u32, u32>,
+) -> Result<Option<UnseenByWalk>, Failure> {
+    let mut wanted = wanted.clone();
+    if host::own_netns().is_some_and(|own| wanted.remove(&own).is_some()) {
+        read_list(hooks.listed()?, drop)?;
+    }
+    for (netns, holder) in wanted {
+        let Some(file) = network_namespaces::with_inode(netns, &[holder]) else {
+            return Ok(Some(UnseenByWalk::OtherNamespaces));
+        };
+        match network_namespaces::inside(&file, || hooks.listed()) {
+            Ok(list) => read_list(list?, drop)?,
+            // Nor may it enter the next.
+            Err(_) => return Ok(Some(UnseenByWalk::OtherNamespaces)),
+        }
+    }
+    Ok(None)
+}
+
+/// The lists of those network namespaces of which not all sockets were met.
+fn list_unmet(
+    hooks: &mut Hooks,
+    met: &RefCell<MetSockets>,
     mut take: impl FnMut(Event),
 ) -> Result<Option<UnseenByWalk>, Failure> {
-    if is_wanted(host::own_netns(), host::n_tcp_sockets("thread-self")) {
-        let mut list = hooks.listed()?;
-        while list.read(&mut take)? {}
+    let lacks_some = |netns, n_all| met.borrow().lacks_some(netns, n_all);
+    if lacks_some(host::own_netns(), host::n_tcp_sockets("thread-self")) {
+        read_list(hooks.listed()?, &mut take)?;
     }
     for there in network_namespaces::others() {
-        if !is_wanted(Some(there.inode), there.n_tcp_sockets()) {
+        if !lacks_some(Some(there.inode), there.n_tcp_sockets()) {
             continue;
         }
         // Nor may it enter the next.
         let Ok(list) = network_namespaces::inside(&there.file, || hooks.listed()) else {
             return Ok(Some(UnseenByWalk::OtherNamespaces));
         };
-        let mut list = list?;
-        while list.read(&mut take)? {}
+        read_list(list?, &mut take)?;
     }
     Ok(None)
+}
+
+fn read_list(mut list: Snapshot, mut take: impl FnMut(Event)) -> Result<(), Failure> {
+    while list.read(&mut take)? {}
+    Ok(())
 }

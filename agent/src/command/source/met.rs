@@ -61,7 +61,7 @@ impl SharedSockets {
 
 /// Ids of sockets. Those that were made one after the other lie side by side: a bit each.
 #[derive(Debug, Default)]
-struct SocketSet {
+pub(super) struct SocketSet {
     words: BTreeMap<u64, u64>,
 }
 
@@ -71,7 +71,7 @@ impl SocketSet {
     }
 
     /// Adds a socket. Whether it is new.
-    fn insert(&mut self, id: SocketId) -> bool {
+    pub(super) fn insert(&mut self, id: SocketId) -> bool {
         let (word, bit) = Self::place(id);
         let word = self.words.entry(word).or_default();
         let is_new = *word & bit == 0;
@@ -79,7 +79,7 @@ impl SocketSet {
         is_new
     }
 
-    fn contains(&self, id: SocketId) -> bool {
+    pub(super) fn contains(&self, id: SocketId) -> bool {
         let (word, bit) = Self::place(id);
         self.words.get(&word).is_some_and(|word| word & bit != 0)
     }

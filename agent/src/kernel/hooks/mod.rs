@@ -221,8 +221,12 @@ impl Hooks {
     pub fn subflows(&mut self) -> Result<Option<Snapshot>, Error> {
         let n_mptcp = self.counts()?.mptcp;
         let has_met = n_mptcp > std::mem::replace(&mut self.n_mptcp, n_mptcp);
-        let begin = || self.iterate(name::SUBFLOWS, "begin a snapshot of MPTCP", None);
-        has_met.then(begin).transpose()
+        has_met.then(|| self.subflows_again()).transpose()
+    }
+
+    /// The same walk once more.
+    pub fn subflows_again(&mut self) -> Result<Snapshot, Error> {
+        self.iterate(name::SUBFLOWS, "begin a snapshot of MPTCP", None)
     }
 
     fn iterate(
