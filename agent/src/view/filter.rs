@@ -216,6 +216,20 @@ impl Filter {
                 }))
     }
 
+    /// Whether it asks for hosts as a whole: with each connection that it admits it admits all of that direction, in that network namespace,
+    /// with the same host.
+    pub(crate) fn is_of_whole_hosts(&self) -> bool {
+        let Self { direction, ref peer, ref netns, ref measured_by, .. } = *self;
+        let of_hosts = Self {
+            direction,
+            peer: peer.clone(),
+            netns: netns.clone(),
+            measured_by: measured_by.clone(),
+            ..Self::default()
+        };
+        *self == of_hosts && peer.iter().all(|peer| peer.port.is_none())
+    }
+
     /// What is asked of the parts of an identity.
     const fn parts_of_identity(&self) -> [(IdentityPart, &Vec<String>); 5] {
         [
@@ -283,6 +297,27 @@ mod tests {
         assert!(!admits(&Filter::default(), &listener));
         assert!(admits(&Filter { all: true, ..Filter::default() }, &listener));
         assert!(admits(&Filter { state: vec![State::Listen], ..Filter::default() }, &listener));
+    }
+
+    #[test]
+    fn whole_hosts_are_asked_for_by_direction_address_and_namespace_and_by_nothing_else() {
+        let peer = |text: &str| Filter { peer: vec![text.parse().unwrap()], ..Filter::default() };
+        let direction = Some(Direction::Outbound);
+        let in_netns = Filter { netns: vec![1], direction, ..peer("10.0.0.0/8") };
+        for whole in [Filter::default(), Filter { direction, ..Filter::default() }, in_netns] {
+            assert!(whole.is_of_whole_hosts(), "{whole:?}");
+        }
+        let parts = [
+            peer("10.0.0.9:5432"),
+            Filter { process: vec!["checkout".to_owned()], ..Filter::default() },
+            Filter { verdict: vec![VerdictChoice::Unprotected], ..Filter::default() },
+            Filter { state: vec![State::Established], ..Filter::default() },
+            Filter { local_port: vec![1], ..Filter::default() },
+            Filter { all: true, ..Filter::default() },
+        ];
+        for part in parts {
+            assert!(!part.is_of_whole_hosts(), "{part:?}");
+        }
     }
 
     #[test]

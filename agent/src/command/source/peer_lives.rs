@@ -4,7 +4,10 @@ use super::{ConnectionReader, Kernel, living::LivingRows};
 use crate::{
     command::Failure,
     kernel::clock,
-    model::{judgement::verdict::Verdict, table::happening::EventName},
+    model::{
+        judgement::{given_limits::GivenLimits, verdict::Verdict},
+        table::happening::EventName,
+    },
     serve::client,
     view::{
         event_filter::EventFilter,
@@ -61,8 +64,8 @@ pub(in crate::command) fn remembered(
 /// Passes on every connection that a filter admits, and then says what is known of their paths: of all connections with the same
 /// hosts that live, and of those that the agent remembers.
 ///
-/// The kernel is walked once for both. What goes in the other direction shows nothing of a path (`Neighbours`), nor does what stays on
-/// this host: neither is held.
+/// The kernel is walked once for both, and an agent is asked once where the filter leaves out none of these. What goes in the other
+/// direction shows nothing of a path (`Neighbours`), nor does what stays on this host: neither is held.
 pub(in crate::command) fn of_each_row(
     reader: &mut ConnectionReader,
     filter: &Filter,
@@ -75,21 +78,47 @@ pub(in crate::command) fn of_each_row(
         }
         each(row);
     };
-    let read_at = clock::unix_seconds();
+    let mut read_at = clock::unix_seconds();
     let seen = match reader {
+        ConnectionReader::Agent { .. } if filter.is_of_whole_hosts() => {
+            let mut living = LivingRows::default();
+            reader.each_row(filter, |row| {
+                if row.verdict() != Verdict::Local {
+                    living.take_copy(&row);
+                }
+                take(row);
+            })?;
+            Some(living)
+        }
         ConnectionReader::Agent { .. } => {
             reader.each_row(filter, take)?;
             None
         }
-        ConnectionReader::Kernel(kernel) => {
-            let living = walk_once(kernel, filter, &mut take)?;
-            (!living.is_cut()).then_some(living)
-        }
+        ConnectionReader::Kernel(kernel) => Some(walk_once(kernel, filter, &mut take)?),
     };
-    let Some(living) = seen else { return with_hosts(reader, &hosts, filter) };
+    if hosts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let with_hosts = with_hosts(&hosts, filter.measured_by.clone());
+    let living = if let Some(living) = seen.filter(|living| !living.is_cut()) {
+        living
+    } else {
+        let mut living = LivingRows::default();
+        read_at = clock::unix_seconds();
+        reader.each_row(&with_hosts, |row| living.take(row))?;
+        living
+    };
     let (mut rows, _) = living.finish();
     rows.retain(|row| hosts.contains(&row.connection.remote.ip()));
-    Ok(lives_at(read_at, rows, Vec::new()))
+    let past = match reader {
+        ConnectionReader::Agent { path, .. } => {
+            let mut past = remembered(path, with_hosts, None, |_| true)?;
+            past.sort_by(|a, b| a.monotonic_seconds.total_cmp(&b.monotonic_seconds));
+            past
+        }
+        ConnectionReader::Kernel(_) => Vec::new(),
+    };
+    Ok(lives_at(read_at, rows, past))
 }
 
 /// Passes on what a filter admits, and holds what others show of paths.
@@ -121,34 +150,14 @@ fn walk_once(
     Ok(living)
 }
 
-/// Connections of this host with these, those that live and those that the agent remembers. `measured_by`: whose limits.
-fn with_hosts(
-    reader: &mut ConnectionReader,
-    hosts: &BTreeSet<IpAddr>,
-    measured_by: &Filter,
-) -> Result<Vec<Life>, Failure> {
-    if hosts.is_empty() {
-        return Ok(Vec::new());
-    }
+/// Connections of this host with these. `measured_by`: whose limits.
+fn with_hosts(hosts: &BTreeSet<IpAddr>, measured_by: Option<GivenLimits>) -> Filter {
     let peer = if hosts.len() > MOST_HOSTS {
         Vec::new()
     } else {
         hosts.iter().map(|addr| IpNet::from(addr.to_canonical()).into()).collect()
     };
-    let measured_by = measured_by.measured_by.clone();
-    let filter = Filter { peer, measured_by, ..Filter::default() };
-    let mut living = LivingRows::default();
-    let read_at = clock::unix_seconds();
-    reader.each_row(&filter, |row| living.take(row))?;
-    let past = match reader {
-        ConnectionReader::Agent { path, .. } => {
-            let mut past = remembered(path, filter, None, |_| true)?;
-            past.sort_by(|a, b| a.monotonic_seconds.total_cmp(&b.monotonic_seconds));
-            past
-        }
-        ConnectionReader::Kernel(_) => Vec::new(),
-    };
-    Ok(lives_at(read_at, living.finish().0, past))
+    Filter { peer, measured_by, ..Filter::default() }
 }
 
 fn lives_at(read_at: f64, rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
