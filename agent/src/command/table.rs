@@ -5,20 +5,22 @@ use super::socket_text::Style;
 use std::{
     array,
     io::{self, Write},
+    iter,
 };
 use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// Columns that a text takes on a screen.
 pub(super) fn width(text: &str) -> usize {
-    text.width()
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if is_plain { text.len() } else { text.width() }
 }
 
 /// The text in exactly this number of columns: filled with spaces, or cut and marked with an ellipsis.
 pub(super) fn fitted(text: &str, columns: usize) -> String {
     let mut fitted = cut(text, columns);
     let rest = columns.saturating_sub(width(&fitted));
-    fitted.extend(std::iter::repeat_n(' ', rest));
+    fitted.extend(iter::repeat_n(' ', rest));
     fitted
 }
 
@@ -65,8 +67,15 @@ pub(super) fn write_table<const N: usize>(
     let widths = widths(headings, lines);
     let heading = aligned(&headings.map(str::to_owned), &widths);
     writeln!(out, "{}", style.paint(heading.trim_end(), "1"))?;
+    let mut text = String::new();
     for line in lines {
-        writeln!(out, "{}", aligned(line, &widths).trim_end())?;
+        text.clear();
+        // None is wider than its column.
+        for (cell, columns) in line.iter().zip(widths) {
+            text.push_str(cell);
+            text.extend(iter::repeat_n(' ', columns.saturating_sub(width(cell)) + 2));
+        }
+        writeln!(out, "{}", text.trim_end())?;
     }
     writeln!(out)
 }

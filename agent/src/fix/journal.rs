@@ -11,7 +11,7 @@ use crate::{
     model::observed::socket::SocketId,
 };
 use rustix::fs::Mode;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
@@ -65,7 +65,7 @@ pub(crate) struct UnsetOptions {
 }
 
 /// One socket, and what it has before and after.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Change {
     /// Its id, which no other socket has until the next boot.
     pub(crate) id: String,
@@ -105,7 +105,7 @@ impl Change {
 }
 
 /// A line of the journal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub(super) enum JournalLine {
     /// A command began.
@@ -124,6 +124,67 @@ pub(super) enum JournalLine {
         #[serde(default)]
         is_as_before: bool,
     },
+}
+
+/// A line as it is written, field by field: what serde flattens it looks up by name, and thousands of lines stand between a plan and
+/// what it sets.
+#[derive(Serialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+enum WrittenLine<'a> {
+    Run {
+        run: u32,
+        at: &'a str,
+        boot: &'a str,
+    },
+    Sets {
+        run: u32,
+        id: &'a str,
+        netns: u32,
+        local: SocketAddr,
+        remote: SocketAddr,
+        is_mptcp: bool,
+        pid: u32,
+        process: &'a str,
+        before: SocketOptions,
+        unset: UnsetOptions,
+        after: SocketOptions,
+    },
+    Settled {
+        run: u32,
+        id: &'a str,
+        is_as_before: bool,
+    },
+}
+
+impl Serialize for JournalLine {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let line = match self {
+            Self::Run { run, at, boot } => WrittenLine::Run { run: *run, at, boot },
+            Self::Sets { run, change } => {
+                let Change { id, process, .. } = change;
+                let Change { netns, local, remote, is_mptcp, pid, before, unset, after, .. } =
+                    *change;
+                let run = *run;
+                WrittenLine::Sets {
+                    run,
+                    id,
+                    netns,
+                    local,
+                    remote,
+                    is_mptcp,
+                    pid,
+                    process,
+                    before,
+                    unset,
+                    after,
+                }
+            }
+            Self::Settled { run, id, is_as_before } => {
+                WrittenLine::Settled { run: *run, id, is_as_before: *is_as_before }
+            }
+        };
+        line.serialize(serializer)
+    }
 }
 
 /// A socket of a run that needs no undoing any more.

@@ -17,6 +17,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     fs,
     net::SocketAddr,
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -189,15 +190,21 @@ fn address(any: rustix::net::SocketAddrAny) -> Option<SocketAddr> {
 /// Whether ids of rows are cookies: before 5.12 the kernel gives hooks none, and an id is made of the socket's place in
 /// memory (`has_cookies` of the layout).
 pub(crate) fn hooks_know_cookies() -> bool {
-    use std::sync::LazyLock;
-    static KNOWN: LazyLock<bool> = LazyLock::new(|| {
+    *HOOKS_KNOW_COOKIES.get_or_init(|| {
         const NAME: &[u8] = b"bpf_get_socket_ptr_cookie\0";
         // Where BTF cannot be read, the stricter check.
         let btf = fs::read("/sys/kernel/btf/vmlinux");
         btf.map_or(true, |btf| btf.windows(NAME.len()).any(|part| part == NAME))
-    });
-    *KNOWN
+    })
 }
+
+/// Whoever has read the kernel's BTF says it: to read and search its megabytes again takes as much CPU as to fix a thousand connections.
+pub(super) fn note_hooks_know_cookies(is_known: bool) {
+    // One kernel runs.
+    HOOKS_KNOW_COOKIES.set(is_known).ok();
+}
+
+static HOOKS_KNOW_COOKIES: OnceLock<bool> = OnceLock::new();
 
 #[cfg(test)]
 mod tests {

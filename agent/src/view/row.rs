@@ -36,12 +36,24 @@ impl Row {
         around: &Surroundings,
         now: Time,
     ) -> Self {
+        let meaning = around.reason(&socket.aged(now));
+        Self { meaning, ..Self::without_meaning(socket, owners, identity, around, now) }
+    }
+
+    /// The same without the words of its verdict, for what is not shown as a row: they cost as much as the rest.
+    pub(crate) fn without_meaning<'a>(
+        socket: &Socket,
+        owners: impl IntoIterator<Item = &'a Owner>,
+        identity: Option<&Identity>,
+        around: &Surroundings,
+        now: Time,
+    ) -> Self {
         let aged = socket.aged(now);
         let until_limit_ms = around.until_limit_ms(&aged, aged.quiet_ms.into());
         Self {
             connection: Connection::new(socket, identity, around, now),
             direction_from: socket.direction_from,
-            meaning: around.reason(&aged),
+            meaning: String::new(),
             until_limit_seconds: until_limit_ms.map(signed_seconds),
             owners: owners.into_iter().map(RowOwner::from).collect(),
         }

@@ -252,18 +252,19 @@ fn planned_rows(
     reader: &mut ConnectionReader,
     report: &mut FixReport,
     mut meant: impl FnMut(Row) -> Option<Row>,
-) -> Result<Vec<(Row, PlannedOptions)>, Failure> {
+) -> Result<Vec<(Box<Row>, PlannedOptions)>, Failure> {
     let (most, hz) = (args.most(), clock::hz());
     let mut undecided = Vec::new();
     let paths = args.each_row_and_paths(reader, |row| {
         let Some(row) = meant(row) else { return };
         match left_at_sight(&row) {
             Some(why) => report.leave(&row, why),
-            None => undecided.push(row),
+            // A list that grows moves what it holds.
+            None => undecided.push(Box::new(row)),
         }
     })?;
     reader.say_unseen();
-    let mut rows = Vec::new();
+    let mut rows = Vec::with_capacity(undecided.len());
     for row in undecided {
         match plan(&row, &paths, most, hz) {
             Ok(planned) => rows.push((row, planned)),
@@ -279,6 +280,7 @@ fn set(
     report: &mut FixReport,
 ) -> Result<(), Failure> {
     let at = clock::wall_time(clock::now()).at;
+    report.expect(candidates.len());
     apply(candidates, journal, &at, |candidate, fate| report.add_set(candidate, fate))?;
     Ok(())
 }

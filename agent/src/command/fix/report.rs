@@ -79,6 +79,11 @@ impl FixReport {
         }
     }
 
+    /// Makes room for this number of connections: a list that grows is moved.
+    pub(super) fn expect(&mut self, n_connections: usize) {
+        self.rows.reserve(n_connections);
+    }
+
     /// A connection that is left as it is. Text only counts them.
     pub(super) fn leave(&mut self, row: &Row, why: LeftAlone) {
         *self.left.entry(why).or_default() += 1;
@@ -102,6 +107,7 @@ impl FixReport {
 
     /// What would be set. A socket that nobody has open cannot be.
     pub(super) fn add_plan(&mut self, candidates: &[Candidate]) {
+        self.expect(candidates.len());
         for candidate in candidates {
             if candidate.holders.is_empty() {
                 self.add_set(candidate, (FixOutcome::Refused, Some(Refusal::NoDescriptor)));

@@ -137,7 +137,7 @@ fn walk_once(
             is(filter) && filter.admits_owner(owners) && filter.admits_identity(identity);
         let is_of_path = is(&of_paths) && !around.is_local(socket);
         if is_meant || is_of_path {
-            let row = Row::new(socket, owners, identity, around, socket.at);
+            let row = Row::without_meaning(socket, owners, identity, around, socket.at);
             if is_of_path {
                 living.take_copy(&row);
             }

@@ -18,6 +18,7 @@ pub use look_again::MAX_SOUGHT;
 pub use process_files::{FilesOfProcess, ProcessFiles};
 
 use super::{
+    borrowed_socket::note_hooks_know_cookies,
     decode,
     field_offsets::{self, Types},
     host, network_namespaces,
@@ -97,7 +98,9 @@ impl Hooks {
     /// Checks what is needed, then loads and attaches the hooks for the running kernel.
     pub fn load(scope: Scope) -> Result<Self, Error> {
         Self::check()?;
-        Self::load_with(scope, &types()?)
+        let types = types()?;
+        note_hooks_know_cookies(types.layout.has_cookies == 1);
+        Self::load_with(scope, &types)
     }
 
     /// What is known without trying: whether this process may load hooks, and whether the kernel lets any process.
