@@ -20,8 +20,11 @@ const ROUNDS: usize = 3;
 /// Below the usual hard limit of 20,000 descriptors.
 const CONNECTIONS_EACH: u32 = 10_000;
 const FIRST_PORT: u16 = 7000;
-/// CPU that it may take, as a multiple of the bare calls. It starts, walks over all sockets of the host once and prints besides.
-const TIMES_BARE: f64 = 4.0;
+/// CPU that it may take, as a multiple of the bare calls. It starts and walks over all sockets of the host once besides, which is as much
+/// as the bare calls already.
+const TIMES_BARE: f64 = 3.6;
+/// The same without its start and that walk: it makes rows, plans, writes down what it is about to do, and prints.
+const TIMES_BARE_BEYOND_WALK: f64 = 2.2;
 
 /// Idle connections between two hosts: no loopback, whose peers need no keepalive. Nothing is set on them.
 struct IdleConnections {
@@ -95,8 +98,13 @@ pub(crate) fn run(n_connections: u32) -> bool {
         println!("{what:62} {seconds:8.3} {each:8.2} {:7.1}", seconds / bare);
     }
     println!("--apply beyond the plan: {:.1} x bare", (apply - plan) / bare);
-    let times = apply / bare;
-    budget("times the CPU of the bare calls", times, times <= TIMES_BARE, TIMES_BARE)
+    let meets = |what: &str, seconds: f64, most: f64| {
+        let times = seconds / bare;
+        budget(what, times, times <= most, most)
+    };
+    let beyond_walk = "times the CPU of the bare calls, beyond start and walk";
+    let is_met = meets("times the CPU of the bare calls", apply, TIMES_BARE);
+    meets(beyond_walk, apply - start, TIMES_BARE_BEYOND_WALK) && is_met
 }
 
 fn round(n_connections: u32) -> RoundCosts {
