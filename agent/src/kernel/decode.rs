@@ -1,8 +1,8 @@
 //! Bytes to events: the only module that knows what a record means.
 
 use super::sample_facts::{
-    could_not_send, endpoint, fire_of, owner, peer, retransmitting_ms, round_trip_ms,
-    spoke_last_ms, unacked,
+    could_not_send, endpoint, fire_of, is_last_word, owner, peer, retransmitting_ms, round_trip_ms,
+    unacked,
 };
 use crate::model::observed::{
     ending::{Discovery, Ending, Unacked, Unsent},
@@ -273,11 +273,9 @@ impl Decoder {
             shared: has(flag::SHARED),
             quiet_ms,
             silent_ms: silent_ms.unwrap_or_default(),
-            spoke_last_ms: (retransmitting_ms.is_none() && state.is_synchronized())
-                .then(|| (age(sample.sent_jiffies), age(sample.received_jiffies)))
-                .and_then(|(sent, received)| {
-                    spoke_last_ms(sent, received, has(flag::NEVER_ANSWERED))
-                }),
+            spoke_last_ms: age(sample.sent_jiffies)
+                .filter(|_| retransmitting_ms.is_none() && state.is_synchronized())
+                .filter(|&sent_ms| is_last_word(sample, sent_ms, age(sample.received_jiffies))),
             peer_closed: peer_closed(state, tag, silent_ms.unwrap_or_default()),
             received_ms: received_ms.unwrap_or_default(),
             quiet_at_most: false,

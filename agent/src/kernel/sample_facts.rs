@@ -36,14 +36,10 @@ pub(super) fn round_trip_ms(sample: &SocketSample) -> u16 {
     u16::try_from(sample.srtt_eighth_us.div_ceil(8 * 1000)).unwrap_or(u16::MAX)
 }
 
-/// Age of the last data sent, if none was received since. Within one tick nobody can tell, unless none ever was.
-pub(super) fn spoke_last_ms(
-    sent_ms: Option<u32>,
-    received_ms: Option<u32>,
-    never_answered: bool,
-) -> Option<u32> {
-    let is_later = |sent_ms| received_ms.is_none_or(|received_ms| sent_ms < received_ms);
-    sent_ms.filter(|&sent_ms| never_answered || is_later(sent_ms))
+/// Whether data that was sent so long ago is the last of both ends. Within one tick nobody can tell, unless none ever came.
+pub(super) fn is_last_word(sample: &SocketSample, sent_ms: u32, received_ms: Option<u32>) -> bool {
+    sample.flags & flag::NEVER_ANSWERED != 0
+        || received_ms.is_none_or(|received_ms| sent_ms < received_ms)
 }
 
 /// What a fire of the keepalive timer came to.
@@ -128,14 +124,12 @@ mod tests {
 
     #[test]
     fn which_end_spoke_last_is_known_but_within_a_tick() {
-        assert_eq!(spoke_last_ms(Some(500), Some(1000), false), Some(500));
-        assert_eq!(spoke_last_ms(Some(1000), Some(500), false), None, "the answer came last");
-        assert_eq!(spoke_last_ms(Some(500), Some(500), false), None, "nobody can tell");
+        let mut sample = SocketSample::new_zeroed();
+        assert!(is_last_word(&sample, 500, Some(1000)) && is_last_word(&sample, 500, None));
+        assert!(!is_last_word(&sample, 1000, Some(500)), "the answer came last");
+        assert!(!is_last_word(&sample, 500, Some(500)), "nobody can tell");
         // The handshake was of that tick, and no answer ever came.
-        assert_eq!(spoke_last_ms(Some(500), Some(500), true), Some(500));
-        assert_eq!(
-            (spoke_last_ms(Some(500), None, false), spoke_last_ms(None, Some(500), false)),
-            (Some(500), None)
-        );
+        sample.flags = flag::NEVER_ANSWERED;
+        assert!(is_last_word(&sample, 500, Some(500)));
     }
 }

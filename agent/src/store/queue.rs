@@ -36,7 +36,7 @@ pub(super) struct Misfit {
 
 impl Misfit {
     /// Whether the fault is the record's: it breaks a rule of its table. A trigger is somebody else's.
-    pub(super) fn is(cause: &rusqlite::Error) -> bool {
+    pub(super) const fn is(cause: &rusqlite::Error) -> bool {
         use rusqlite::{
             ErrorCode::{ConstraintViolation, TooBig, TypeMismatch},
             ffi::SQLITE_CONSTRAINT_TRIGGER,

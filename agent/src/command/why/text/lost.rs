@@ -10,9 +10,12 @@ use crate::{
         timestamp,
         why::{answer::Judged, needs::is_ended_by_one_probe},
     },
-    model::judgement::{
-        condition::CANNOT_SEND,
-        death::{Cause, QUIET_MS},
+    model::{
+        judgement::{
+            condition::CANNOT_SEND,
+            death::{Cause, QUIET_MS},
+        },
+        observed::socket::State,
     },
     view::life::{Finding, Life},
 };
@@ -57,6 +60,36 @@ impl Judged {
         let ends: Vec<_> = ends.collect::<Option<_>>()?;
         let after = ends.iter().filter_map(|end| end.closed_after_seconds).reduce(f64::max)?;
         Some(format!("after {}{} of quiet", up_to(ends.len()), time(after)))
+    }
+
+    /// What became of those that this host closed `after` some quiet time.
+    pub(super) fn closed_when_idle(&self, after: &str, it: &str) -> String {
+        let lost = if self.finding == Finding::Dropped {
+            format!("the path had forgotten {it}")
+        } else {
+            "the peer or the path was gone".to_owned()
+        };
+        format!(
+            "closed by this host when idle, {after}, and nobody answered the FIN: {lost}. No program waited here; the peer may \
+             still have {it} open"
+        )
+    }
+
+    /// Of those that live, and whose data or FIN nobody answers.
+    pub(super) fn stuck(&self, what: &str, n: usize) -> String {
+        let (was, it, waits) =
+            if n == 1 { ("was", "it", "waits") } else { ("were", "them", "wait") };
+        if let Some(reason) = self.held_back() {
+            let (since, gives_up) = (self.since(), self.gives_up());
+            return format!("{what} cannot send what was written{since}{reason}{gives_up}");
+        }
+        let unanswered = self.unanswered();
+        if self.case.of(self.finding).all(is_shut_down) {
+            return format!(
+                "{what} {was} shut down by the program, which still has {it} open, and what it had sent goes unanswered{unanswered}"
+            );
+        }
+        format!("{what} {waits} for an answer{unanswered}")
     }
 
     /// Whether the outage that others to the host are in began with the silence of these.
@@ -225,4 +258,9 @@ impl Judged {
         };
         format!(" with {request} unread, {after}: its own idle timeout is likely")
     }
+}
+
+/// Whether its program has ended what it sends, and has not closed it.
+const fn is_shut_down(life: &Life) -> bool {
+    matches!(life.connection.state, State::FinWait1 | State::Closing) && !life.connection.orphan
 }

@@ -101,11 +101,10 @@ impl WhyText<'_> {
                 if n_dead > 0 { format!(", {n_dead} ended in order") } else { String::new() };
             let unreplied = last_word::unreplied_in_words(self.cases, |_| true);
             let given_up = self.given_up_in_words(self.peer.is_none());
-            let last_words =
-                unreplied.into_iter().chain(given_up).map(|words| format!(" {words}."));
+            let last_words = each_with_its_stop(unreplied.into_iter().chain(given_up));
             let stopped = self.stopped();
-            return format!(
-                "{stopped}{} {}: {}{ended}.{}{}{}",
+            let said = format!(
+                "{stopped}{} {}: {}{ended}.{} {last_words}{}",
                 if stopped.is_empty() {
                     "Nothing is wrong with"
                 } else {
@@ -114,9 +113,9 @@ impl WhyText<'_> {
                 self.peer.unwrap_or("this host"),
                 live_and_well(self.cases, n_live),
                 outages::beside(self.cases, self.now).unwrap_or_default(),
-                last_words.collect::<String>(),
                 self.behind().unwrap_or_default()
             );
+            return said.trim_end().to_owned();
         }
         let outages = outages::in_words(self.cases, self.now);
         // Of a probe that waits, the finding itself says it.
@@ -209,7 +208,7 @@ impl WhyText<'_> {
             |it: &Connection| !worst.asked.is_of_past && (!is_unusual || last_word::is_unusual(it));
         let waits = last_word::unreplied_in_words(self.cases, is_told);
         let given_up = self.given_up_in_words(is_unusual);
-        waits.into_iter().chain(given_up).map(|words| format!("{words}. ")).collect()
+        each_with_its_stop(waits.into_iter().chain(given_up))
     }
 
     /// Where all connections lead to a program of this host: what these wait for may be behind it.
@@ -220,7 +219,7 @@ impl WhyText<'_> {
             1 => ", of whose own connections 1 gets no answer now".to_owned(),
             n => format!(", of whose own connections {n} get no answer now"),
         };
-        Some(format!(" What they wait for may be behind {name}{hang}: keepwatch why {name}"))
+        Some(format!("What they wait for may be behind {name}{hang}: keepwatch why {name}"))
     }
 
     fn case(&self, f: &mut fmt::Formatter<'_>, case: &Judged) -> fmt::Result {
@@ -382,6 +381,11 @@ impl WhyText<'_> {
             timestamp::unix_seconds(at).is_some_and(|at| self.now - at < 12.0 * 3600.0);
         timestamp::local(at, if is_of_today { "at %H:%M:%S" } else { "on %b %-d at %H:%M:%S" })
     }
+}
+
+/// These sentences, with a space behind each.
+fn each_with_its_stop(sentences: impl Iterator<Item = String>) -> String {
+    sentences.fold(String::new(), |before, sentence| before + &sentence + ". ")
 }
 
 /// The living by what is promised of them.

@@ -14,10 +14,7 @@ use crate::{
     },
     model::{
         judgement::{facts::ConnectionFacts as _, gap::GapFrom},
-        observed::{
-            setsockopt::SockOpt,
-            socket::{Direction, State},
-        },
+        observed::{setsockopt::SockOpt, socket::Direction},
         text::{count::counted, duration::duration},
     },
     view::{
@@ -46,15 +43,7 @@ impl Judged {
         let (was, it) = if n == 1 { ("was", "it") } else { ("were", "them") };
         match self.finding {
             Finding::Dropped | Finding::Dark if let Some(after) = self.closed_idle() => {
-                let lost = if self.finding == Finding::Dropped {
-                    format!("the path had forgotten {it}")
-                } else {
-                    "the peer or the path was gone".to_owned()
-                };
-                format!(
-                    "{what}{whose} {peer} {was} closed by this host when idle, {after}, and nobody answered the FIN: {lost}. No \
-                     program waited here; the peer may still have {it} open"
-                )
+                format!("{what}{whose} {peer} {was} {}", self.closed_when_idle(&after, it))
             }
             Finding::Dropped => {
                 format!("{what}{whose} {peer} died of silence: {}", self.why_silent(it))
@@ -63,21 +52,7 @@ impl Judged {
                 "{what}{whose} {peer} got no answer to the first probe, and {because} {it} before"
             ),
             Finding::Dark => self.dark(&format!("{what}{whose} {peer}"), was),
-            Finding::Stuck if let Some(reason) = self.held_back() => format!(
-                "{what}{whose} {peer} cannot send what was written{}{reason}{}",
-                self.since(),
-                self.gives_up()
-            ),
-            Finding::Stuck if self.case.of(self.finding).all(is_shut_down) => format!(
-                "{what}{whose} {peer} {was} shut down by the program, which still has {it} open, and what it had sent goes \
-                 unanswered{}",
-                self.unanswered()
-            ),
-            Finding::Stuck => format!(
-                "{what}{whose} {peer} {} for an answer{}",
-                if n == 1 { "waits" } else { "wait" },
-                self.unanswered()
-            ),
+            Finding::Stuck => self.stuck(&format!("{what}{whose} {peer}"), n),
             Finding::PeerSilent => {
                 let probes =
                     self.case.of(Finding::PeerSilent).map(|life| life.connection.probes_unanswered);
@@ -324,7 +299,7 @@ impl Judged {
     }
 
     /// What keeps all of these from sending, the reason if it is one; none if something was sent.
-    fn held_back(&self) -> Option<String> {
+    pub(super) fn held_back(&self) -> Option<String> {
         let stuck = self.case.of(Finding::Stuck);
         let reasons: Option<BTreeSet<&str>> =
             stuck.map(|life| held_back_in_words(&life.connection)).collect();
@@ -485,11 +460,6 @@ impl Judged {
             }
         }
     }
-}
-
-/// Whether its program has ended what it sends, and has not closed it.
-fn is_shut_down(life: &Life) -> bool {
-    matches!(life.connection.state, State::FinWait1 | State::Closing) && !life.connection.orphan
 }
 
 /// Whether what was refused is what makes the first probe late: the idle time, and no timer that was armed before or the
