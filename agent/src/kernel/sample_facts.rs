@@ -36,7 +36,7 @@ pub(super) fn round_trip_ms(sample: &SocketSample) -> u16 {
     u16::try_from(sample.srtt_eighth_us.div_ceil(8 * 1000)).unwrap_or(u16::MAX)
 }
 
-/// Whether data that was sent so long ago is the last of both ends. Within one tick nobody can tell, unless none ever came.
+/// Whether data that was sent then is the last of both ends. Within one tick nobody can tell, unless none ever came.
 pub(super) fn is_last_word(sample: &SocketSample, sent_ms: u32, received_ms: Option<u32>) -> bool {
     sample.flags & flag::NEVER_ANSWERED != 0
         || received_ms.is_none_or(|received_ms| sent_ms < received_ms)
