@@ -41,17 +41,19 @@ impl Socket {
         if is_probed {
             self.watched.count_peer_probe();
         }
-        let has_received = self.silent_ms < passed_ms;
+        // Looks may be closer to each other than ticks are.
+        let is_counted = n_in > n_unstamped && is_stamped;
+        let has_received = self.silent_ms < passed_ms || is_counted;
         if has_received {
-            let stretch = before.silent_ms.saturating_add(passed_ms - self.silent_ms);
+            let stretch = before.silent_ms.saturating_add(passed_ms.saturating_sub(self.silent_ms));
             let silence = before.silent_ms.max(stretch / n_in.max(1));
             self.watched.longest_silence_ms = self.watched.longest_silence_ms.max(silence);
         }
         // What this end sends by itself says nothing: it goes on only if the peer answers.
-        if self.quiet_ms < passed_ms && has_received {
+        if has_received && (self.quiet_ms < passed_ms || is_counted) {
             // The time between the last packet before that look and the last one before this, by the number of packets in
             // between: if they came regularly, none of these times was longer.
-            let stretch = before.quiet_ms.saturating_add(passed_ms - self.quiet_ms);
+            let stretch = before.quiet_ms.saturating_add(passed_ms.saturating_sub(self.quiet_ms));
             let mean = stretch / n_in.max(n_out).max(1);
             // Repetitions went over the path: only what was quiet before the first of them counts.
             let quiet = match before.repeating_ms() {
@@ -119,6 +121,20 @@ mod tests {
         let last = follow(&[look(0, 1_000, 5), look(5, 6_000, 6), look(10, 11_000, 7)]);
         assert_eq!((last.quiet_ms, last.silent_ms, last.watched.peer_probes), (0, 0, 2));
         assert!(last.watched.longest_quiet_ms <= 6_000, "{}", last.watched.longest_quiet_ms);
+    }
+
+    #[test]
+    fn what_came_between_two_looks_within_a_tick_ends_a_silence_and_what_came_before_the_first_does_not()
+     {
+        let quiet = look(0, 7_900, 10);
+        let at = Time(quiet.at.0 + 3_000_000);
+        // The stamp is of the tick, which began before the first look.
+        let answered = Socket { at, ..look(0, 4, 11) };
+        let watched = follow(&[quiet, answered]).watched;
+        assert_eq!((watched.longest_silence_ms, watched.longest_quiet_ms), (7_900, 7_900));
+        let nothing = Socket { at, ..look(0, 7_903, 10) };
+        let watched = follow(&[quiet, nothing]).watched;
+        assert_eq!((watched.longest_silence_ms, watched.longest_quiet_ms), (0, 0));
     }
 
     #[test]

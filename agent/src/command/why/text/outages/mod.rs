@@ -230,7 +230,7 @@ impl Outage {
         let ended = group.iter().map(|it| it.witness.ended.or(it.answered));
         let last_end = ended.map(|it| it.unwrap_or(f64::INFINITY)).fold(0.0, f64::max);
         let over = heard_again.unwrap_or(f64::INFINITY).min(last_end);
-        if others.iter().any(|it| it.was_heard_meanwhile((began, over))) {
+        if others.iter().any(|it| it.was_heard_meanwhile((began, over), last_end)) {
             return None;
         }
         let heard = others.iter().chain(&group).filter_map(|it| it.witness.heard);
@@ -349,7 +349,8 @@ fn together(mut outages: Vec<Outage>) -> Vec<Outage> {
 
 impl HostWitness {
     /// Whether it heard the host between these times, as far as it shows: it went on all the time, or heard it last then.
-    fn was_heard_meanwhile(&self, (began, over): (f64, f64)) -> bool {
+    /// `last_end`: when the last of those that fell silent had been answered, or ended.
+    fn was_heard_meanwhile(&self, (began, over): (f64, f64), last_end: f64) -> bool {
         let Some(heard) = self.witness.heard.filter(|heard| *heard > began + ANSWER_SECONDS) else {
             return false;
         };
@@ -363,7 +364,11 @@ impl HostWitness {
             Some(BusyTime { since, longest_silence, .. }) if was_there && since <= began => {
                 longest_silence + ANSWER_SECONDS < over.min(heard) - began
             }
-            _ => was_there && self.witness.unanswered.is_none() && heard <= over,
+            // What it heard when all of them had been answered is the end of it.
+            _ => {
+                let is_before_end = heard <= over && heard + ANSWER_SECONDS <= last_end;
+                was_there && self.witness.unanswered.is_none() && is_before_end
+            }
         }
     }
 }

@@ -105,11 +105,13 @@ fn what_went_on_shows_an_outage_that_is_over_and_what_was_answered_all_the_time_
     assert_eq!(beside(3.0, 0.0), None);
     assert!(beside(80.0, 0.0).is_some(), "it may have been quiet all the time");
     assert!(beside(3.0, 200.0).is_some(), "nobody watched it then");
+    let with = |it: HostWitness| Outage::of([&all[..], &[it]].concat(), false);
+    // Nobody watched it, and it was heard as the others were answered; or in the middle.
+    assert!(with(heard(174.0)).is_some() && with(heard(150.0)).is_none());
     // Its probes went unanswered, too, and it was heard again before the others were.
     let mut probing = heard(150.0);
     let busy = BusyTime { since: 0.0, longest_silence: 20.0, has_repeated: true };
     probing.witness.busy = Some(busy);
-    let with = |it: HostWitness| Outage::of([&all[..], &[it]].concat(), false);
     assert_eq!(with(probing).map(|it| it.heard_again), Some(Some(150.0)));
     probing.witness.busy = Some(BusyTime { has_repeated: false, ..busy });
     assert_eq!(with(probing), None);
