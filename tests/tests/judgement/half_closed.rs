@@ -126,7 +126,7 @@ fn a_request_that_the_client_gave_up_waiting_for_is_told_after_its_end_and_an_an
     let ended = |id: &str| {
         wait::until("its end is told", SOON, || {
             let said = watched.why(id);
-            said.contains("no connection lives").then_some(said)
+            said.contains(" 1 dead").then_some(said)
         })
     };
     for id in [&asked_id, &reset_id] {
