@@ -209,7 +209,8 @@ impl Estimate {
             kills.iter().filter(|kill| !is_of_rhythm(&kill.span)).map(|kill| **kill).collect();
         let n_of_rhythm = count(kills.len() - others.len());
         if n_of_rhythm > 0
-            && survived_in_rhythm(survivals) >= n_of_rhythm.saturating_mul(MANY)
+            && n_survived_about(longest.unwrap_or_default(), survivals)
+                >= n_of_rhythm.saturating_mul(MANY)
             && let Some(of_others) = Self::of_consistent(&others, survivals)
         {
             // The path lost its state once, as a firewall does that is started anew: the others show its limit.
@@ -296,9 +297,8 @@ fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }
 
-/// How often connections went on after about the longest quiet time that was survived.
-fn survived_in_rhythm(survivals: &[Evidence]) -> u64 {
-    let longest = survivals.iter().map(|it| it.span.ms()).max().unwrap_or_default();
-    let is_of_it = |it: &&Evidence| it.span.ms() >= longest - longest / ONE_RHYTHM;
+/// How often connections went on after about the longest quiet time that was survived, milliseconds.
+fn n_survived_about(longest_ms: i64, survivals: &[Evidence]) -> u64 {
+    let is_of_it = |it: &&Evidence| it.span.ms() >= longest_ms - longest_ms / ONE_RHYTHM;
     survivals.iter().filter(is_of_it).map(|it| it.outcome.times()).sum()
 }
