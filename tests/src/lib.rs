@@ -13,6 +13,7 @@
 
 pub mod answer;
 pub mod dashboards;
+pub mod guest;
 pub mod kernel;
 pub mod measure;
 pub mod network;

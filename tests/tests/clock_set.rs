@@ -10,10 +10,8 @@ use keepwatch_tests::{
         metrics::Metrics,
         row::SocketLine,
     },
-    kernel::{
-        socket::Plan,
-        wall_clock::{self, WallClock},
-    },
+    guest::wall_clock::{self, WallClock},
+    kernel::socket::Plan,
     network::{
         ending::{self, exchange},
         path::NetworkPath,

@@ -7,14 +7,17 @@ use keepwatch_tests::{
         netns::NetworkNamespace,
         socket::{self, Family, Plan},
     },
-    network::{cat_program::CatProgram, middlebox::MiddleboxAnswer, path::NetworkPath},
+    network::{
+        cat_program::CatProgram,
+        middlebox::{MiddleboxAnswer, drawn_idle_limit},
+        path::NetworkPath,
+    },
     tool::TemporaryFolder,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 use std::{
     fs,
-    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::{BufRead as _, BufReader},
     os::fd::OwnedFd,
     process::{Child, ChildStderr, Output, Stdio},
@@ -37,15 +40,8 @@ fn seconds(of: &Value, key: &str) -> Option<f64> {
     of.get(key).and_then(Value::as_f64)
 }
 
-/// A whole number of these.
-fn drawn(from: std::ops::Range<u64>) -> u32 {
-    let random = RandomState::new().build_hasher().finish();
-    let drawn = from.start + random % (from.end - from.start);
-    u32::try_from(drawn).expect("a small number")
-}
-
 fn is_bracketed(answer: MiddleboxAnswer, word: &str) {
-    let limit = drawn(6..14);
+    let limit = drawn_idle_limit(6..14);
     let Some(path) = NetworkPath::middlebox(limit, answer) else {
         return;
     };

@@ -148,7 +148,7 @@ enum Failure {
     Proc(#[from] kernel::proc_source::Error),
     /// What is hidden from us may be what was meant.
     #[error(
-        "look at connections: there is none among those that are shown, and {0} are not; run it as root"
+        "look at connections: there is none among those that are shown, and {0} are not; `keepwatch doctor` says more"
     )]
     Hidden(String),
     #[error(transparent)]

@@ -49,16 +49,27 @@ pub fn changes_packet_rules() -> bool {
     held.contains(CapabilitySet::NET_ADMIN)
 }
 
-/// Which capabilities this thread lacks to borrow descriptors of other users' processes: CAP_SYS_PTRACE, and one to list them
-/// (`proc_fd_permission` in fs/proc/fd.c).
+/// Whether the security module Yama lets nobody reach into another process until the next boot (`yama_ptrace_access_check` in
+/// security/yama/yama_lsm.c).
+pub fn yama_forbids_tracing() -> bool {
+    let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
+    scope.is_ok_and(|scope| scope.trim() == "3")
+}
+
+/// What this thread lacks to borrow descriptors of other users' processes: CAP_SYS_PTRACE, a capability to list them
+/// (`proc_fd_permission` in fs/proc/fd.c), and that Yama permits it.
 pub fn missing_for_descriptors() -> Vec<&'static str> {
     let held = rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |c| c.effective);
     let lists = held.intersects(CapabilitySet::DAC_READ_SEARCH | CapabilitySet::DAC_OVERRIDE);
     let traces = held.contains(CapabilitySet::SYS_PTRACE);
-    [(traces, "CAP_SYS_PTRACE"), (lists, "CAP_DAC_READ_SEARCH")]
-        .into_iter()
-        .filter_map(|(is_held, name)| (!is_held).then_some(name))
-        .collect()
+    [
+        (traces, "CAP_SYS_PTRACE"),
+        (lists, "CAP_DAC_READ_SEARCH"),
+        (!yama_forbids_tracing(), "kernel.yama.ptrace_scope below 3"),
+    ]
+    .into_iter()
+    .filter_map(|(is_held, name)| (!is_held).then_some(name))
+    .collect()
 }
 
 /// Lets maps be as large as they are: before 5.11 they count as locked memory. Where that is refused it

@@ -139,8 +139,10 @@ fn missing_features(report: &mut ReportPort) -> Vec<&'static str> {
         ("socket cookies", tool::kernel_has_cookies_for_hooks()),
         ("an agent without capabilities", !bpf_needs_capabilities()),
         ("MPTCP", Path::new("/proc/sys/net/mptcp").is_dir()),
+        ("kTLS", has_module("tls")),
         ("landlock", has_landlock()),
         ("a wall clock that may be set", true),
+        ("Yama that may be set", Path::new("/proc/sys/kernel/yama").is_dir()),
         ("iterators over one process", tool::kernel_has_process_iterators()),
     ];
     for (name, has) in features {

@@ -14,4 +14,3 @@ pub mod probe_counter;
 pub mod sandboxed;
 pub mod socket;
 pub(crate) mod sys;
-pub mod wall_clock;

@@ -26,6 +26,20 @@ pub(crate) fn setsockopt(
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The same with a value of any size.
+pub(crate) fn setsockopt_of_bytes(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+    value: &[u8],
+) -> io::Result<()> {
+    let len = u32::try_from(value.len()).map_err(io::Error::other)?;
+    // SAFETY: `value` is that long and outlives the call.
+    let result =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value.as_ptr().cast(), len) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// The same with a value that is not in memory.
 pub(crate) fn setsockopt_from_nowhere(
     fd: BorrowedFd<'_>,

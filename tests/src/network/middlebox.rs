@@ -3,7 +3,9 @@
 
 use crate::{kernel::netns::NetworkNamespace, skip::skip, tool};
 use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::Write as _,
+    ops::Range,
     process::{Command, Stdio},
 };
 
@@ -27,6 +29,14 @@ impl MiddleboxAnswer {
             Self::Reset => "meta l4proto tcp reject with tcp reset",
         }
     }
+}
+
+/// An idle limit in whole seconds, a random one of these: a test whose rule only fits one number fails.
+#[must_use]
+pub fn drawn_idle_limit(from: Range<u32>) -> u32 {
+    let random = RandomState::new().build_hasher().finish();
+    let n = u64::from(from.end - from.start);
+    from.start + u32::try_from(random % n).expect("less than a u32")
 }
 
 /// Makes a router a middlebox. False where this kernel has no connection tracking by nf_tables,

@@ -2,5 +2,6 @@
 
 pub mod cat_program;
 pub mod ending;
+pub mod kernel_tls;
 pub mod middlebox;
 pub mod path;

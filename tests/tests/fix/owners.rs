@@ -10,6 +10,8 @@ use keepwatch_tests::{
     },
     network::{
         cat_program::{CatProgram, cat},
+        ending::exchange,
+        kernel_tls,
         path::{Ends, NetworkPath},
     },
     skip::skip,
@@ -164,6 +166,25 @@ fn a_process_in_a_user_namespace_is_reached_and_its_root_has_no_capability_for_o
     let rows = fixer.outcomes(&["--apply"]);
     assert_eq!(outcome_of(&rows, contained.local), ("fixed", ""));
     assert!(is_on(&fixer, contained.local) && is_on(&fixer, outside.local));
+}
+
+#[test]
+fn a_connection_that_the_kernel_encrypts_is_fixed_and_taken_back_and_goes_on() {
+    let fixer = Fixer::new(NetworkPath::cable());
+    let encrypted = fixer.path.connect(&Plan::NOTHING);
+    if let Err(error) = kernel_tls::encrypt(&encrypted) {
+        skip("kTLS", format!("which this kernel does not have: {error}"));
+        return;
+    }
+    for (word, outcome, expected) in
+        [("--apply", "fixed", (true, 60, 10, 3)), ("--undo", "undone", UNSET)]
+    {
+        exchange(&encrypted.client, &encrypted.accepted);
+        let rows = fixer.outcomes(&[word]);
+        assert_eq!(outcome_of(&rows, encrypted.local), (outcome, ""));
+        assert_eq!(options(&encrypted.client), expected);
+    }
+    exchange(&encrypted.client, &encrypted.accepted);
 }
 
 /// cat(1) in a file that may be run, but not read: its processes are not dumpable, and nobody but root may look at them.

@@ -6,19 +6,22 @@ use keepwatch_tests::{
     kernel::socket::{self, Plan, SocketSettings},
     network::{
         ending::{error_at_end, exchange, forgotten, wait_for_quiet},
-        middlebox::MiddleboxAnswer,
+        middlebox::{MiddleboxAnswer, drawn_idle_limit},
         path::{Ends, NetworkPath},
     },
     tool::TemporaryFolder,
     wait,
 };
-use rustix::net::sockopt;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::sockopt,
+};
 use serde_json::Value;
 use std::{net::SocketAddr, thread, time::Duration};
 
-#[test]
-fn on_a_path_that_forgets_the_fixed_connection_lives_and_its_twin_dies() {
-    let Some(path) = NetworkPath::middlebox(10, MiddleboxAnswer::Reset) else {
+fn the_fixed_connection_lives_and_its_twin_dies(answer: MiddleboxAnswer) {
+    let limit_s = drawn_idle_limit(8..16);
+    let Some(path) = NetworkPath::middlebox(limit_s, answer) else {
         return;
     };
     let fixer = &Fixer::new(path);
@@ -28,10 +31,10 @@ fn on_a_path_that_forgets_the_fixed_connection_lives_and_its_twin_dies() {
             exchange(client, accepted);
         }
     };
-    let port = fixed.local.port().to_string();
+    let (port, limit) = (fixed.local.port().to_string(), format!("{limit_s}s"));
     // On a busy host that may take longer than the path remembers.
     let rows = thread::scope(|scope| {
-        let words = ["--apply", "--idle-limit", "10s", "--local-port", &port];
+        let words = ["--apply", "--idle-limit", &limit, "--local-port", &port];
         let fixing = scope.spawn(move || fixer.outcomes(&words));
         wait::until("it is fixed", SOON, || {
             speak();
@@ -42,12 +45,31 @@ fn on_a_path_that_forgets_the_fixed_connection_lives_and_its_twin_dies() {
     speak();
     assert_eq!(rows.len(), 1, "nothing else: {rows:?}");
     assert_eq!(outcome_of(&rows, fixed.local), ("fixed", ""));
-    assert_eq!(options(&fixed.client), (true, 5, 5, 3));
+    let half_s = u64::from(limit_s / 2);
+    assert_eq!(options(&fixed.client), (true, half_s, half_s, 3), "limit {limit_s} s");
     assert_eq!(options(&twin.client), UNSET);
-    wait_for_quiet(&twin.client, Duration::from_secs(13));
+    wait_for_quiet(&twin.client, Duration::from_secs(u64::from(limit_s) + 3));
     exchange(&fixed.client, &fixed.accepted);
     socket::send(&twin.client, b"are you there?");
-    assert!(error_at_end(&twin.client).is_some());
+    match answer {
+        MiddleboxAnswer::Reset => assert!(error_at_end(&twin.client).is_some()),
+        MiddleboxAnswer::Silence => wait::until("its data is repeated", SOON, || {
+            (socket::retransmits(&twin.client) >= 3).then_some(())
+        }),
+    }
+    let arrived =
+        poll(&mut [PollFd::new(&twin.accepted, PollFlags::IN)], Some(&Timespec::default()));
+    assert_eq!(arrived, Ok(0), "limit {limit_s} s: nothing arrives on the twin");
+}
+
+#[test]
+fn on_a_path_that_answers_by_a_reset_the_fixed_connection_lives_and_its_twin_dies() {
+    the_fixed_connection_lives_and_its_twin_dies(MiddleboxAnswer::Reset);
+}
+
+#[test]
+fn on_a_path_that_forgets_in_silence_the_fixed_connection_lives_and_its_twin_hangs() {
+    the_fixed_connection_lives_and_its_twin_dies(MiddleboxAnswer::Silence);
 }
 
 #[test]

@@ -5,13 +5,15 @@ use crate::place;
 use std::fs;
 
 /// What a machine may lack, by the first words of `skipped: WHAT, why`, and how to tell that it does.
-const MAY_LACK: [(&str, Proof); 21] = [
+const MAY_LACK: [(&str, Proof); 23] = [
     ("32-bit system calls", Proof::Symbols(&["entry_INT80_compat", "do_int80_emulation"])),
     // Since 6.7.
     ("io_uring commands", Proof::Symbols(&["io_uring_cmd_sock"])),
     // Since 5.12.
     ("socket cookies", Proof::Symbols(&["bpf_get_socket_ptr_cookie"])),
     ("MPTCP", Proof::Symbols(&["mptcp_sendmsg"])),
+    // A module, loaded when it is first asked for.
+    ("kTLS", Proof::Symbols(&["tls_sw_sendmsg"])),
     // Programs of users. Those that set-up brings along, and Python, do not stand here.
     ("bash", Proof::Program("bash")),
     ("curl", Proof::Program("curl")),
@@ -31,6 +33,7 @@ const MAY_LACK: [(&str, Proof); 21] = [
     ("a locked socket", Proof::Test),
     // A machine's owner has set it: only a guest's is ours to set.
     ("a wall clock that may be set", Proof::Test),
+    ("Yama that may be set", Proof::Test),
     ("a middlebox", Proof::Test),
     ("ss -K", Proof::Test),
     // Some virtual machines run no tracing in some tasks (docs/ARCHITECTURE.md): another counter has proved it.

@@ -86,7 +86,7 @@ pub(super) fn folder(architecture: Architecture) -> PathBuf {
 
 /// What a kernel's folder was made for: another list of modules makes it anew.
 fn stamp() -> String {
-    module::WANTED.join(" ")
+    [module::WANTED.join(" "), module::WANTED_IF_MODULES.join(" ")].join(" ")
 }
 
 /// Fetches those that are not here.

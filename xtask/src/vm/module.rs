@@ -12,6 +12,9 @@ use std::{
 /// Cables between namespaces, middleboxes, and what `ss` asks. Debian's cloud kernels have the rest
 /// built in.
 pub(crate) const WANTED: [&str; 5] = ["veth", "nf_tables", "nft_ct", "nft_reject_inet", "tcp_diag"];
+/// kTLS and its cipher, which not every kernel has, or has built in.
+pub(crate) const WANTED_IF_MODULES: [&str; 5] =
+    ["tls", "aes_generic", "ctr", "ghash_generic", "gcm"];
 
 /// The wanted modules and what they depend on, uncompressed, each after those that it needs.
 pub(crate) fn in_order(files: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>> {
@@ -23,6 +26,9 @@ pub(crate) fn in_order(files: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>> {
     };
     let mut loaded = Loaded::default();
     for wanted in WANTED {
+        loaded.add(wanted, &read)?;
+    }
+    for wanted in WANTED_IF_MODULES.into_iter().filter(|name| paths.contains_key(*name)) {
         loaded.add(wanted, &read)?;
     }
     Ok(loaded.modules)

@@ -39,8 +39,8 @@ pub(super) fn check() -> Check {
         Ok(_) => Check::graded(
             "without eBPF",
             Grade::Note,
-            format!("{SEEN}; only of this user's processes: no {}", missing.join(", no ")),
-            "where eBPF is refused, give the process these capabilities",
+            format!("{SEEN}; only of some processes: it lacks {}", missing.join(" and ")),
+            "where eBPF is refused, give the process what it lacks",
         ),
     }
 }

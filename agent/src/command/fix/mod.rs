@@ -242,6 +242,13 @@ fn planned(
     let taken_back = args.taken_back();
     let meant = |row| Some(taken_back.of_its_program(row));
     let rows = planned_rows(args, reader, report, meant)?;
+    if rows.is_empty()
+        && report.left.is_empty()
+        && let Some(hidden) = reader.hidden()
+    {
+        return Err(Failure::Hidden(hidden));
+    }
+    reader.say_unseen();
     Ok(rows.into_iter().map(|(row, planned)| Candidate::new(&row, planned)).collect())
 }
 
@@ -263,7 +270,6 @@ fn planned_rows(
             None => undecided.push(Box::new(row)),
         }
     })?;
-    reader.say_unseen();
     let mut rows = Vec::with_capacity(undecided.len());
     for row in undecided {
         match plan(&row, &paths, most, hz) {

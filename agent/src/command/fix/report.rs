@@ -21,7 +21,6 @@ use crate::{
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
-    fs,
     io::{self, Write},
     net::SocketAddr,
 };
@@ -306,9 +305,10 @@ fn why_not_permitted() -> String {
     if !host::may_trace() {
         return "needs CAP_SYS_PTRACE: run it as root, or give it that capability".to_owned();
     }
-    let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
-    match scope.trim() {
-        "3" => "kernel.yama.ptrace_scope is 3, which forbids it to everybody until the next boot".to_owned(),
-        _ => "a security module (SELinux deny_ptrace, an AppArmor profile) or a user namespace forbids it".to_owned(),
+    if host::yama_forbids_tracing() {
+        return "kernel.yama.ptrace_scope is 3, which forbids it to everybody until the next boot"
+            .to_owned();
     }
+    "a security module (SELinux deny_ptrace, an AppArmor profile) or a user namespace forbids it"
+        .to_owned()
 }

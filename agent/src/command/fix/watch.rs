@@ -94,6 +94,7 @@ fn look(
         living.insert(row.id().to_owned());
         (!memory.touched.contains(row.id())).then(|| memory.taken_back.of_its_program(row))
     })?;
+    reader.say_unseen();
     let mut candidates = Vec::new();
     for (row, planned) in rows {
         if memory.is_left_alone(row.id(), options(&row.connection), args.grace, now) {

@@ -1,7 +1,7 @@
 //! A wall clock that a test may set.
 
+use super::is_guest;
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
-use std::{fs, path::Path};
 
 const NANOS: i64 = 1_000_000_000;
 
@@ -13,11 +13,9 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    /// That of this machine, if it is such a guest: process 1 of a guest is our own `/init`, which reads `/plan`.
+    /// That of this machine, if it is such a guest.
     pub fn of_guest() -> Option<Self> {
-        let init = fs::read_link("/proc/1/exe").ok()?;
-        let is_guest = init == Path::new("/init") && Path::new("/plan").is_file();
-        is_guest.then(|| Self { right_ns: ns(ClockId::Realtime) - ns(ClockId::Monotonic) })
+        is_guest().then(|| Self { right_ns: ns(ClockId::Realtime) - ns(ClockId::Monotonic) })
     }
 
     /// Sets it to this number of seconds after the right time, or before it.
