@@ -30,12 +30,7 @@ pub(super) fn build(
     tool::set_compilers(&mut build, architecture)?;
     // No time is set: C libraries would be compiled again for each commit, and none of them asks for it.
     build.env("KEEPWATCH_COMMIT", &revision.commit);
-    announced(
-        &mut build,
-        &format!(
-            "read what the compiler says above; if the target is missing: `rustup target add {target}`"
-        ),
-    )?;
+    announced(&mut build, "read what the compiler says above")?;
     let folder = if profile == "dev" { "debug" } else { profile };
     let binary = place::binary(&format!("{target}/{folder}"), "keepwatch");
     let bytes = fs::read(&binary).with_context(|| format!("read {}", binary.display()))?;

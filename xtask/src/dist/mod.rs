@@ -59,6 +59,7 @@ pub(crate) fn run(options: &DistOptions) -> Result<ExitCode> {
     setup::prepare(Purpose::Build)?;
     let foreign = arch.iter().any(|one| one.is_foreign());
     setup::prepare_tools(if foreign { Purpose::ForeignPackages } else { Purpose::Packages })?;
+    arch.iter().try_for_each(|one| setup::prepare_target(*one))?;
     let revision = Revision::of_workspace()?;
     let dist = place::root().join("target/dist");
     if dist.exists() {

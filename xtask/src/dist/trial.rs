@@ -39,6 +39,10 @@ const CHANGED: &str = "echo 'idle_limit = \"azure\"' >> /etc/keepwatch/config.to
 const STILL_CHANGED: &str =
     "grep -q '^idle_limit = \"azure\"' /etc/keepwatch/config.toml; keepwatch config check";
 
+/// The users of the units, made by what both packages run.
+const USERS: &str =
+    "getent passwd keepwatch keepwatch-fix keepwatch-verify; getent group keepwatch";
+
 /// What is tried: the packages, and an older version of each, with another config file.
 pub(super) struct PackageTrial<'a> {
     dist: &'a Path,
@@ -81,7 +85,9 @@ impl<'a> PackageTrial<'a> {
     /// By dpkg and by rpm, where no systemd runs.
     pub(super) fn in_roots(&self) -> Result<()> {
         setup::prepare_tools(Purpose::Roots)?;
-        let bed = Bed::new(place::root().join("target/dist-try"), "man-db")?;
+        // Both without systemd: of it there is only what makes users.
+        let packages = "man-db,systemd-standalone-sysusers";
+        let bed = Bed::new(place::root().join("target/dist-try"), packages)?;
         let (old, new) = self.debs()?;
         by_dpkg(&bed, &old, &new, self.revision)?;
         let (old, new) = self.rpms()?;
@@ -120,6 +126,7 @@ fn by_dpkg(bed: &Bed, old: &Path, new: &Path, revision: &Revision) -> Result<()>
             "dpkg -i /old.deb; test \"$(dpkg-query -W -f '${Version}' keepwatch)\" = 0.0.1",
         ),
         ("it names its commit", &version),
+        ("its users are there", USERS),
         ("its files are what was packed", "dpkg --verify keepwatch"),
         (
             "man pages, completions, units, dashboards",
@@ -165,6 +172,7 @@ fn by_rpm(bed: &Bed, old: &Path, new: &Path) -> Result<()> {
         bail!("rpm lists {version}");
     }
     rpm("its files are what was packed", &["--verify", "--nodeps", "keepwatch"], None)?;
+    root.run("its users are there", USERS)?;
     root.run("the agent runs, and keeps a history", RUN)?;
     root.run("the administrator changes the config", CHANGED)?;
     rpm("upgrade", &["--upgrade", "--nodeps"], Some(new))?;
@@ -174,6 +182,8 @@ fn by_rpm(bed: &Bed, old: &Path, new: &Path) -> Result<()> {
     rpm("erase", &["--erase", "keepwatch"], None)?;
     // rpm keeps what was changed, and what it did not bring: docs/INSTALL.md says how it is removed.
     root.run("what rpm leaves", "rm -r /etc/keepwatch /var/lib/keepwatch")?;
+    let users = "for user in keepwatch keepwatch-fix keepwatch-verify; do userdel $user; done";
+    root.run("the users that rpm leaves", users)?;
     root.must_be_as(&before, "var/lib/rpm")
 }
 
@@ -232,11 +242,12 @@ impl TrialRoot {
     }
 }
 
-/// What is written about the work itself.
+/// What is written about the work itself; in /etc/passwd- and its like is what stood there before the last change of users.
 fn is_log(line: &str) -> bool {
     let path = line.split(' ').next().unwrap_or_default();
-    ["var/log/dpkg.log", "var/log/alternatives.log"].contains(&path)
+    ["var/log/dpkg.log", "var/log/alternatives.log", "etc/.pwd.lock"].contains(&path)
         || path.starts_with("var/cache/man")
+        || path.starts_with("etc/") && path.ends_with('-')
 }
 
 /// Runs a step; what it printed is shown if it fails.
@@ -259,6 +270,9 @@ mod tests {
     fn only_logs_of_the_work_itself_are_left_out_of_the_comparison() {
         assert!(is_log("var/log/dpkg.log f root:root 644 12 "));
         assert!(!is_log("var/log/keepwatch.log f root:root 644 12 "));
+        assert!(
+            is_log("etc/passwd- f root:root 644 12 ") && !is_log("etc/passwd f root:root 644 12 ")
+        );
         assert!(!is_log("var/lib/keepwatch d root:root 755"));
         assert!(ENTER.contains("chroot \"$1\""));
     }

@@ -5,11 +5,11 @@ mod machine;
 mod pinned;
 mod plan;
 
-use crate::{outcome::talk, purpose::Purpose};
-use anyhow::{Result, bail};
+use crate::{architecture::Architecture, command, outcome::talk, purpose::Purpose};
+use anyhow::{Context as _, Result, bail};
 use machine::Machine;
 use plan::Step;
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 /// Gets what a machine with only Rust lacks to compile the hooks and run the tests.
 #[derive(clap::Args)]
@@ -49,6 +49,22 @@ pub(crate) fn prepare_tools(purpose: Purpose) -> Result<()> {
         act::perform(&step)?;
     }
     Ok(())
+}
+
+/// Gets Rust's standard library of another architecture, for the compiler of the agent and the tests.
+pub(crate) fn prepare_target(architecture: Architecture) -> Result<()> {
+    let target = architecture.target();
+    let mut ask = command::new("rustc");
+    ask.args(["--print", "target-libdir", "--target", &target]);
+    let folder = command::stdout(&mut ask).context("`rustc --print target-libdir` failed")?;
+    if Path::new(folder.trim()).is_dir() {
+        return Ok(());
+    }
+    let mut add = command::new("rustup");
+    add.args(["target", "add", &target]);
+    let help =
+        format!("read what rustup says above: it must have the standard library of {target}");
+    command::announced(&mut add, &help)
 }
 
 /// [`prepare`] for a verb with steps of its own, which are counted too.

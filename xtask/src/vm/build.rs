@@ -57,10 +57,7 @@ fn built(architecture: Architecture, suites: &[&Suite], ours: &[&str]) -> Result
         // It would hide ours.
         .env_remove("RUSTFLAGS");
     tool::set_compilers(&mut build, architecture)?;
-    let help = format!(
-        "fix what the compiler says; if the target is missing: `rustup target add {target}`"
-    );
-    let said = command::said(&mut build, &help)?;
+    let said = command::said(&mut build, "fix what the compiler says")?;
     said.lines().filter_map(|line| executable(line).transpose()).collect()
 }
 

@@ -193,6 +193,7 @@ fn prepare(architecture: Architecture) -> Result<()> {
     }
     setup::prepare(Purpose::Build)?;
     setup::prepare_tools(Purpose::ForeignGuests)?;
+    setup::prepare_target(architecture)?;
     kernel::fetch(architecture)
 }
 
