@@ -188,18 +188,22 @@ fn the_next_agent_of_this_boot_knows_whose_a_connection_was_that_its_program_has
     let now = crate::kernel::clock::now();
     let closed = Socket { owner: Some(owner()), ..socket() };
     let identity = Identity { unit: Some("mongod.service".into()), ..Identity::default() };
-    let given_up = |at| Happening {
+    let given_up = || Happening {
         identity: Some(Arc::new(identity.clone())),
-        ..Happening::new(at, closed, Happened::GivenUp)
+        ..Happening::new(now, closed, Happened::GivenUp)
     };
     let nobodys = Happening::new(now, Socket { owner: None, ..closed }, Happened::GivenUp);
     assert_eq!(budget::admission::worth(&nobodys, &around()), None);
     let mut database = Database::open(&folder.options()).unwrap();
     let offset_ns = crate::kernel::clock::unix_offset_ns();
-    let record =
-        |happening| Record { offset_ns, around: around(), worth: Worth::Setting, happening };
-    let long_ago = Time(now.0.saturating_sub(4_000_000_000_000));
-    let records = [record(given_up(now)), record(given_up(long_ago))];
+    let record = |offset_ns| Record {
+        offset_ns,
+        around: around(),
+        worth: Worth::Setting,
+        happening: given_up(),
+    };
+    // By the wall clock: this host may have been booted just now.
+    let records = [record(offset_ns), record(offset_ns - 4_000_000_000_000)];
     database.write(&records, &Learning::default(), &LossSums::default()).unwrap();
     let [found] = database.orphans().unwrap().try_into().unwrap();
     assert_eq!(

@@ -87,3 +87,27 @@ impl Ending {
         self.sent_ms.into_iter().chain(self.received_data_ms).min()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use super::{Discovery, Ending, Unacked, Unsent};
+    use crate::model::observed::errno::ECONNRESET;
+
+    /// Data met a reset, at once.
+    pub(crate) const RESET: Ending = Ending {
+        found: Discovery::Reported,
+        unseen_ms: 0,
+        held_back_ms: None,
+        errno: ECONNRESET,
+        retransmits: 0,
+        retransmitting_ms: None,
+        sent_ms: Some(0),
+        round_trip_us: Some(300),
+        received_data_ms: None,
+        unacked: Unacked::Data,
+        unsent: Unsent::Nothing,
+        in_keepalive_timer: false,
+        never_answered: false,
+        unaccepted: false,
+    };
+}

@@ -8,7 +8,7 @@ use crate::model::{
         verdict::Surroundings,
     },
     observed::{
-        ending::{Ending, Unacked, Unsent},
+        ending::{self, Ending, Unacked},
         setting::OwnSettings,
         socket::{Comm, Owner, Socket, State, tests_support::socket},
     },
@@ -70,22 +70,8 @@ pub(crate) const CLOSED_UNANSWERED: Ending = Ending {
 };
 
 /// The ending that a middlebox leaves which answers the first data after a quiet time by a reset.
-pub(crate) const RESET: Ending = Ending {
-    found: crate::model::observed::ending::Discovery::Reported,
-    unseen_ms: 0,
-    held_back_ms: None,
-    errno: 104,
-    retransmits: 0,
-    retransmitting_ms: None,
-    sent_ms: Some(10),
-    round_trip_us: None,
-    received_data_ms: None,
-    unacked: Unacked::Data,
-    unsent: Unsent::Nothing,
-    in_keepalive_timer: false,
-    never_answered: false,
-    unaccepted: false,
-};
+pub(crate) const RESET: Ending =
+    Ending { sent_ms: Some(10), round_trip_us: None, ..ending::tests_support::RESET };
 
 /// The ending that a keepalive timer leaves when it gave up.
 pub(crate) const GAVE_UP: Ending = Ending {

@@ -2,29 +2,13 @@
 
 use super::*;
 use crate::model::observed::{
-    ending::{Discovery, Unsent},
+    ending::{Unsent, tests_support::RESET},
     peer_closed::PeerClosed,
     setting::OwnSettings,
     socket::tests_support::socket,
     watched::Watched,
 };
 
-const RESET: Ending = Ending {
-    found: Discovery::Reported,
-    unseen_ms: 0,
-    held_back_ms: None,
-    errno: ECONNRESET,
-    retransmits: 0,
-    retransmitting_ms: None,
-    sent_ms: Some(0),
-    round_trip_us: Some(300),
-    received_data_ms: None,
-    unacked: Unacked::Data,
-    unsent: Unsent::Nothing,
-    in_keepalive_timer: false,
-    never_answered: false,
-    unaccepted: false,
-};
 /// Data was repeated for 13 s.
 const SILENCE: Ending = Ending {
     errno: ETIMEDOUT,

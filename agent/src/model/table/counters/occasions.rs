@@ -101,28 +101,10 @@ mod tests {
     use crate::model::{
         judgement::death::QUIET_MS,
         observed::{
-            ending::{Discovery, Ending, Unacked, Unsent},
-            errno::ECONNRESET,
+            ending::tests_support::RESET,
             owner_identity::NamedOwner,
             socket::{Comm, Socket, State, tests_support::socket},
         },
-    };
-
-    const RESET: Ending = Ending {
-        found: Discovery::Reported,
-        unseen_ms: 0,
-        held_back_ms: None,
-        errno: ECONNRESET,
-        retransmits: 0,
-        retransmitting_ms: None,
-        sent_ms: Some(0),
-        round_trip_us: Some(300),
-        received_data_ms: None,
-        unacked: Unacked::Data,
-        unsent: Unsent::Nothing,
-        in_keepalive_timer: false,
-        never_answered: false,
-        unaccepted: false,
     };
 
     fn at(seconds: u32) -> Time {
