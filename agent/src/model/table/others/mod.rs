@@ -95,14 +95,15 @@ struct Unanswered {
     after_ms: u32,
     /// It had survived about as much before: no path forgot it.
     was_survived: bool,
-    /// It met a reset: only of the same service that shows anything.
-    by_reset: bool,
+    /// It met a reset, or was a SYN: a port may be filtered, or its accept queue be full. Only of the same service that shows
+    /// anything.
+    of_port: bool,
 }
 
 impl Unanswered {
     const fn of(since: Time, after_ms: u32, survived_ms: u32) -> Self {
         let was_survived = after_ms / 5 * 4 <= survived_ms;
-        Self { since, after_ms, was_survived, by_reset: false }
+        Self { since, after_ms, was_survived, of_port: false }
     }
 
     const fn was_active(&self, active_ms: u32) -> bool {
@@ -130,7 +131,7 @@ impl OtherConnections {
             return;
         }
         let heard = at.ms_before(death.silent_ms);
-        let (since, after_ms, by_reset) = match death.cause {
+        let (since, after_ms, of_port) = match death.cause {
             Cause::KeepaliveTimeout => {
                 let quiet_ms = death.quiet_before_probe_ms(socket).unwrap_or_default();
                 (heard.ms_after(quiet_ms.into()), quiet_ms, false)
@@ -144,13 +145,13 @@ impl OtherConnections {
                 (at.ms_before(ms), death.quiet_ms, false)
             }
             Cause::ConnectFailed if death.ending.retransmits >= SILENT_SYNS => {
-                (at.ms_before(death.ending.retransmitting_ms.unwrap_or(0)), 0, false)
+                (at.ms_before(death.ending.retransmitting_ms.unwrap_or(0)), 0, true)
             }
             Cause::PeerReset if death.ending.has_unacked_data() => (at, death.quiet_ms, true),
             _ => return,
         };
         let unanswered =
-            Unanswered { by_reset, ..Unanswered::of(since, after_ms, death.survived_ms) };
+            Unanswered { of_port, ..Unanswered::of(since, after_ms, death.survived_ms) };
         let other = OtherConnection {
             id: socket.id,
             service: PeerService::of(socket),
@@ -190,6 +191,7 @@ impl Table {
             .map(|(_, _, other)| *other)
             .collect();
         let (mut n_answered, mut n_of_host, mut n_silent) = (0, 0, 0);
+        let mut is_service_silent = false;
         self.look_at(host, at);
         let seen = self.others.seen.get(&host).map_or(&[][..], Vec::as_slice);
         let others = || seen.iter().chain(&fallen).filter(|other| other.id != socket.id);
@@ -212,11 +214,12 @@ impl Table {
                     // Answered later than that, this one shows that the peer still lived then.
                     it.since.ms_after(ON_ITS_WAY_MS) >= heard
                         && it.was_active(active_ms)
-                        && (is_of_it || !it.by_reset)
+                        && (is_of_it || !it.of_port)
                         && !heard_times.is_between(it.since, asked, is_of_it)
                 })
             {
                 n_silent += 1;
+                is_service_silent |= is_of_it && other.unanswered.is_some_and(|it| !it.of_port);
             }
         }
         self.others.fell(at, socket, death);
@@ -224,6 +227,8 @@ impl Table {
             // Some were answered and some fell silent, as with one of two servers behind an address: that shows nothing.
             (0, 0) if n_of_host > 0 => Others::HostAnswered(n_of_host),
             (0, 0) | (1.., 1..) => Others::Unknown,
+            // The host was there: what other ports of it do not answer shows nothing of this one.
+            (0, _) if n_of_host > 0 && !is_service_silent => Others::Unknown,
             (0, n) => Others::Silent(n),
             (n, 0) => Others::Answered(n),
         }
@@ -314,11 +319,13 @@ impl OtherConnection {
             _ => socket.retransmitting_ms.map(u64::from),
         };
         let unanswered = waiting_ms.and_then(|ms| u32::try_from(ms).ok()).map(|ms| {
-            let quiet_ms = match socket.state {
-                State::SynSent => 0,
-                _ => socket.silent_ms.saturating_sub(ms),
-            };
-            Unanswered::of(socket.at.ms_before(ms), quiet_ms, socket.watched.longest_quiet_ms)
+            let of_port = socket.state == State::SynSent;
+            let quiet_ms = if of_port { 0 } else { socket.silent_ms.saturating_sub(ms) };
+            let since = socket.at.ms_before(ms);
+            Unanswered {
+                of_port,
+                ..Unanswered::of(since, quiet_ms, socket.watched.longest_quiet_ms)
+            }
         });
         Self {
             id: socket.id,

@@ -187,6 +187,28 @@ fn an_attempt_to_connect_was_not_answered() {
 }
 
 #[test]
+fn a_port_that_is_filtered_or_whose_accept_queue_is_full_shows_nothing_of_the_host() {
+    let connecting = Socket {
+        state: State::SynSent,
+        retransmits: 3,
+        retransmitting_ms: Some(9_000),
+        in_flight: true,
+        ..at(2, 0)
+    };
+    let mut filtered = connecting;
+    filtered.remote.port = 7099;
+    assert_eq!(cause_beside(&[filtered]), (Cause::IdleDrop, Others::Unknown));
+    let mut answered = probed(3, 0);
+    answered.remote.port = 6379;
+    assert_eq!(cause_beside(&[filtered, answered]), (Cause::IdleDrop, Others::HostAnswered(1)));
+    // To the same port, and the host answers: its program may only be too slow to accept.
+    assert_eq!(cause_beside(&[connecting, answered]), (Cause::IdleDrop, Others::Unknown));
+    let mut other_port = probed(4, 3);
+    other_port.remote.port = 9000;
+    assert_eq!(cause_beside(&[other_port, answered]), (Cause::IdleDrop, Others::Unknown));
+}
+
+#[test]
 fn a_heartbeat_each_half_minute_that_was_survived_before_shows_an_outage() {
     let beats = |longest_quiet_ms| Socket {
         retransmits: 5,
