@@ -6,7 +6,6 @@ use super::{
 };
 use crate::{
     command::why::answer::Judged,
-    model::{judgement::death::MIDDLEBOX_MS, text::duration::seconds},
     view::{connection::Connection, connection_group::Peer, life::Life},
 };
 use std::collections::BTreeSet;
@@ -28,11 +27,9 @@ pub(super) fn unreplied_in_words(
     let n = unreplied.len();
     let program = if is_one { "its program does" } else { "their programs do" };
     let (it, owes) = if is_one { ("it", "owes") } else { ("they", "owe") };
-    let is_lost = unreplied.iter().any(|(_, life, _)| may_be_lost(&life.connection));
-    let or_lost = if is_lost { ", or the path has lost it" } else { "" };
     Some(format!(
-        "{peers} {have} acknowledged the last data of {}{whose}, sent {}{} ago, and {have} sent none since: where {it} {owes} an \
-         answer, {program} not give it{or_lost}",
+        "{peers} {have} acknowledged the last data of {}{whose}, sent {}{} ago, and none has come since: where {it} {owes} an \
+         answer, {program} not give it, or it is lost on the way",
         connections(n),
         up_to(n),
         time(longest)
@@ -80,22 +77,14 @@ impl WhyText<'_> {
         let (it, them) = (if is_one { "it" } else { "they" }, if n == 1 { "it" } else { "them" });
         let last = if n == 1 { "" } else { "last " };
         Some(format!(
-            "{peers} had acknowledged the last data of {}{whose}, and sent none for {}{} after that, until this host closed {them}, \
-             {last}{}: where {it} owed an answer, {program} not give it in that time",
+            "{peers} had acknowledged the last data of {}{whose}, and none came for {}{} after that, until this host closed {them}, \
+             {last}{}: where {it} owed an answer, {program} not give it in that time, or it was lost on the way",
             connections(n),
             up_to(n),
             time(longest),
             self.when(ends.max()?)
         ))
     }
-}
-
-/// Whether an answer may have met a path that had forgotten the connection: nothing kept that.
-fn may_be_lost(connection: &Connection) -> bool {
-    let is_kept = connection.verdict.is_some_and(|verdict| !verdict.is_unprotected());
-    let is_heard =
-        connection.silent_seconds <= seconds(MIDDLEBOX_MS).max(connection.longest_quiet_seconds);
-    connection.probe_unanswered_seconds().is_some() || !is_kept && !is_heard
 }
 
 /// That what is quiet without an answer has never been quiet for as long before.

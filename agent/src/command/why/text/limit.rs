@@ -189,7 +189,7 @@ impl Judged {
             }
             None => ("are answered".to_owned(), "were answered since".to_owned()),
         };
-        let gone = "and a peer that is gone would not answer them";
+        let gone = "and a peer that is gone, alone behind its address, would not answer them";
         let (range, others) = match (guess.answered_after.map(time), guess.heard_after.map(time)) {
             (Some(answered), _) => (
                 format!("between {answered} and {hangs_after}"),
