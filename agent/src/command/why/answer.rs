@@ -37,6 +37,7 @@ use crate::{
         life::{Finding, Life},
         neighbours::{
             LimitGuess, Neighbours,
+            host_heard::HostHeard,
             path_evidence::{KilledAfter, PathEvidence},
             peer_timer::PeerTimers,
             witness::Silence,
@@ -112,6 +113,9 @@ pub(super) struct Judged {
     /// The outage that others to the same host are in now.
     #[serde(skip)]
     pub(super) outage_beside: Option<Silence>,
+    /// How others heard the host of those that hang.
+    #[serde(skip)]
+    pub(super) host_heard: HostHeard,
     /// They were repeated after the peer had been heard again.
     #[serde(skip)]
     pub(super) is_forgotten: bool,
@@ -328,16 +332,15 @@ fn of_case(
     let proposal = idle.map_or_else(|| Proposal::fitting(&bounds), Proposal::with_idle);
     let origin = idle.is_none().then(|| ValueOrigin::of(&bounds));
     let values_from = values_from(&case, &bounds, origin, learned.limit.as_ref(), &of_path);
-    let is_late = probed_too_late.is_some();
-    let setting = what_if_setting(&case, proposal, learned.limit.as_ref(), is_late);
+    let setting =
+        what_if_setting(&case, proposal, learned.limit.as_ref(), probed_too_late.is_some());
     let mut advice = first_probe::advice(earlier.as_ref(), sooner.as_ref(), proposal);
     advice.extend(reopen(&case, &of_path).into_iter().chain(timer.pool).chain(timer.apart));
     advice.extend(spare_probes(&case, finding));
     let interval = shorter_interval(&case, finding, neighbours, proposal);
     advice.extend(interval.filter(|_| need == Some(Need::Keepalive)));
     if let Some(need) = need {
-        let is_foreign = known.is_foreign(case.key.netns);
-        let foreign_netns = is_foreign.then_some(ForeignNetns { pid });
+        let foreign_netns = known.is_foreign(case.key.netns).then_some(ForeignNetns { pid });
         let around = RunsIn { foreign_netns, ..runs_in(&case) };
         let situation = Situation {
             need,
@@ -375,6 +378,7 @@ fn of_case(
         is_peer_silent: neighbours.is_silent(&case),
         is_outage: neighbours.is_outage(&case),
         outage_beside: neighbours.outage_beside(&case),
+        host_heard: neighbours.host_heard(&case),
         is_forgotten: neighbours.is_forgotten(&case),
         n_hanging_beside: neighbours.n_hanging_beside(&case),
         ended_by_timer: timer.ended,

@@ -1,6 +1,7 @@
 //! What connections to one peer show about each other: a path that forgot some of them while others are answered, and
 //! what hangs beside those that look well. All of it is a guess beside the limit that is in force.
 
+pub(crate) mod host_heard;
 pub(crate) mod path_evidence;
 pub(crate) mod peer_timer;
 pub(crate) mod witness;
@@ -164,15 +165,6 @@ impl Neighbours {
         let is_unnoticed = matches!(case.finding(), Finding::Unprotected | Finding::Overdue)
             && !case.key.own.keepalive;
         is_unnoticed && self.at(case).is_some_and(|at| at.silence.is_some())
-    }
-
-    /// The outage that others to the same host are in, if connections of a case were not heard since either, or went dark with
-    /// them. Beside a probe that is not answered yet any silence of others counts.
-    pub(crate) fn outage_beside(&self, case: &ConnectionGroup) -> Option<Silence> {
-        case.live().chain(case.of(Finding::Dark)).next()?;
-        let is_waiting = case.finding() == Finding::ProbablyLost;
-        let silences = [self.at(case), self.at_host(case)].into_iter().flatten();
-        silences.filter_map(|at| at.silence).find(|silence| silence.is_outage || is_waiting)
     }
 
     /// How many to the host of a case get no answer now.

@@ -78,7 +78,8 @@ impl PeerWitness {
         let since = since.filter(|_| !connection.is_closed_by_peer());
         let unanswered = since.map(|since| UnansweredSince {
             since: now - since,
-            is_outage: no_limit_explains(life),
+            is_outage: no_limit_explains(life)
+                && connection.silent_seconds + ANSWER_SECONDS > since,
             is_alone: false,
         });
         let busy = unanswered.is_none().then_some(BusyTime {
@@ -89,8 +90,14 @@ impl PeerWitness {
         Self { opened, heard, unanswered, ended: None, busy }
     }
 
+    /// Whether it heard the peer clearly after it had sent what is not answered: the peer is there, and did not get that.
+    pub(crate) fn is_heard_although_unanswered(&self) -> bool {
+        let heard = self.heard.zip(self.unanswered);
+        heard.is_some_and(|(heard, unanswered)| heard > unanswered.since + ANSWER_SECONDS)
+    }
+
     /// Whether it is known to have heard the peer between these times.
-    fn was_heard_between(&self, from: f64, until: f64) -> bool {
+    pub(super) fn was_heard_between(&self, from: f64, until: f64) -> bool {
         let is_between = |at: f64| at > from + ANSWER_SECONDS && at <= until;
         let went_on = |busy: BusyTime| {
             !busy.has_repeated
@@ -152,7 +159,8 @@ impl Neighbours {
         const LONGEST_WAIT_SECONDS: f64 = 120.0;
         let hang = || case.of(case.finding()).filter(|life| life.end.is_none());
         let is_repeated = |at: &AtPeer, life: &Life| {
-            let unanswered = PeerWitness::of(life, self.now).unanswered;
+            let witness = PeerWitness::of(life, self.now);
+            let unanswered = witness.unanswered.filter(|_| !witness.is_heard_although_unanswered());
             unanswered.is_some_and(|UnansweredSince { since, .. }| {
                 let lasts = life.read_at.unwrap_or(self.now) - since;
                 let last_sent = (lasts / 2.0 - ANSWER_SECONDS).max(lasts - LONGEST_WAIT_SECONDS);

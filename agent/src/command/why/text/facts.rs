@@ -1,6 +1,6 @@
 //! The text beside each label of a case.
 
-use super::phrase::{connections, time, up_to};
+use super::phrase::{NOT_THROUGH, connections, time, up_to};
 use crate::{
     command::{
         timestamp,
@@ -25,7 +25,10 @@ use crate::{
         connection::Connection,
         connection_group::Peer,
         life::{Finding, Life},
-        neighbours::witness::{PeerWitness, hangs_after_a_moment},
+        neighbours::{
+            host_heard::HostHeard,
+            witness::{PeerWitness, hangs_after_a_moment},
+        },
     },
 };
 
@@ -70,7 +73,12 @@ impl Judged {
     pub(super) fn live_in_words(&self) -> String {
         let live: Vec<&Life> = self.case.live().collect();
         if self.finding == Finding::Opening {
-            return format!("{} so far: nothing has come from the peer", connections(live.len()));
+            let n = self.case.of(Finding::Opening).count();
+            let open = match live.len() - n {
+                0 => String::new(),
+                open => format!("; {open} more {} open", if open == 1 { "is" } else { "are" }),
+            };
+            return format!("{} so far: nothing has come from the peer{open}", connections(n));
         }
         let mut words = Vec::new();
         let longest =
@@ -88,27 +96,7 @@ impl Judged {
         }
         let n_stuck = of(Condition::Stuck).saturating_sub(n_held_back);
         if n_stuck > 0 {
-            let repeated = live.iter().map(|life| life.connection.retransmits).max();
-            let before = longest(&|life| match life.connection.condition_seconds {
-                Some(since) if life.connection.condition() == Condition::Stuck => {
-                    life.connection.silent_seconds - since
-                }
-                _ => 0.0,
-            });
-            let sent = if before >= 1.0 {
-                format!(", sent after {}{} of silence", up_to(n_stuck), time(before))
-            } else {
-                String::new()
-            };
-            words.push(format!(
-                "{n_stuck} with data unanswered{sent}, {}{}",
-                up_to(n_stuck),
-                counted(repeated.unwrap_or_default(), "retransmission"),
-            ));
-            if before > self.known_limit() {
-                let them = if n_stuck == 1 { "it" } else { "them" };
-                words.push(format!("as where a path has forgotten {them}"));
-            }
+            words.extend(self.stuck_in_words(n_stuck));
         }
         let n_silent = of(Condition::PeerSilent);
         if n_silent > 0 {
@@ -163,6 +151,48 @@ impl Judged {
         words.join(", ")
     }
 
+    /// How many of the living hear the peer, which does not get what they send.
+    pub(super) fn n_heard(&self) -> usize {
+        let witness = |life: &&Life| PeerWitness::of(life, self.asked.now);
+        self.case.live().filter(|life| witness(life).is_heard_although_unanswered()).count()
+    }
+
+    /// Of those that live, the ones whose data nobody answers.
+    fn stuck_in_words(&self, n_stuck: usize) -> Vec<String> {
+        let live: Vec<&Life> = self.case.live().collect();
+        let longest =
+            |of: &dyn Fn(&Life) -> f64| live.iter().map(|life| of(life)).fold(0.0, f64::max);
+        let repeated = live.iter().map(|life| life.connection.retransmits).max();
+        let before = longest(&|life| match life.connection.condition_seconds {
+            Some(since) if life.connection.condition() == Condition::Stuck => {
+                life.connection.silent_seconds - since
+            }
+            _ => 0.0,
+        });
+        let sent = if before >= 1.0 {
+            format!(", sent after {}{} of silence", up_to(n_stuck), time(before))
+        } else {
+            String::new()
+        };
+        let mut words = vec![format!(
+            "{n_stuck} with data unanswered{sent}, {}{}",
+            up_to(n_stuck),
+            counted(repeated.unwrap_or_default(), "retransmission"),
+        )];
+        let n_heard = self.n_heard();
+        if n_heard > 0 {
+            let whose = if n_heard == live.len() { "the" } else { "for some the" };
+            words.push(format!(
+                "{whose} peer is heard all the same: what this host sends {NOT_THROUGH}"
+            ));
+        }
+        if before > self.known_limit() {
+            let them = if n_stuck == 1 { "it" } else { "them" };
+            words.push(format!("as where a path has forgotten {them}"));
+        }
+        words
+    }
+
     /// That others to the same peer get no answer, and whether these will notice it.
     fn others_silent(&self) -> Option<String> {
         // What was sent again and again, as pings are, will be.
@@ -215,12 +245,17 @@ impl Judged {
             let unanswered = PeerWitness::of(life, self.asked.now).unanswered;
             unanswered.is_some_and(|it| it.is_outage)
         };
-        let is_gone = if self.outage_beside.is_some() {
-            "the peer or the path is gone"
-        } else if self.is_forgotten {
-            "the peer or the path was gone, and forgot it meanwhile"
-        } else {
-            "the peer or the path was gone, and others are answered again: if its next repetition is not, it is forgotten"
+        let is_gone = match self.host_heard {
+            HostHeard::Meanwhile => {
+                "this port of the peer is gone, or the way to it: others to its host are answered all the while"
+            }
+            HostHeard::Nobody if self.outage_beside.is_some() => "the peer or the path is gone",
+            _ if self.is_forgotten => {
+                "the peer or the path was gone, or a device between has lost its state: what is repeated now meets nobody"
+            }
+            _ => {
+                "the peer or the path was gone, and others are answered again: if its next repetition is not, it is forgotten"
+            }
         };
         Some(if self.case.live().any(hangs_after_a_moment) {
             format!("no path forgets after so little quiet: {is_gone}")

@@ -69,6 +69,59 @@ fn in_an_outage_it_says_that_others_to_the_host_hang_too_and_not_of_itself() {
 }
 
 #[test]
+fn a_port_that_is_gone_is_told_from_a_host_that_is() {
+    let to_port = |socket: Socket, port| {
+        live(&Socket { remote: Endpoint { port, ..socket.remote }, ..socket })
+    };
+    // After a moment of quiet.
+    let hangs = |id| to_port(Socket { silent_ms: 39_300, ..stuck(id) }, 80);
+    let beside = |longest_silence_ms| {
+        let Socket { watched, .. } = answered(3);
+        let watched = Watched { longest_silence_ms, ..watched };
+        let other = to_port(Socket { watched, ..answered(3) }, 81);
+        said(vec![hangs(1), hangs(2), other], Some("app"))
+    };
+    let port = beside(5_000);
+    assert!(port.contains(", while others to other ports of the host are answered;"), "{port}");
+    let gone = "no path forgets after so little quiet: this port of the peer is gone, or the way to it: others to its host are \
+                answered all the while";
+    assert!(port.contains(gone), "{port}");
+    // The other one had been silent, too, and hears the host again.
+    let over = beside(35_000);
+    assert!(!over.contains("this port of the peer is gone"), "{over}");
+    assert!(!over.contains("the peer or the path is gone"), "{over}");
+    // Nobody hears it.
+    let outage = said(vec![hangs(1), hangs(2), to_port(stuck(3), 81)], Some("app"));
+    assert!(outage.contains("so little quiet: the peer or the path is gone"), "{outage}");
+}
+
+#[test]
+fn a_peer_that_is_heard_while_data_goes_unanswered_is_not_gone() {
+    const HEARD: &str = "the peer is heard all the same: what this host sends does not get through";
+    // It pushes each second; or it fell silent just before.
+    let live = |silent_ms| said(vec![live(&Socket { silent_ms, ..stuck(1) })], Some("app"));
+    let (pushes, silent) = (live(500), live(39_300));
+    assert!(pushes.contains(HEARD) && !pushes.contains("gone"), "{pushes}");
+    assert!(!silent.contains(HEARD) && silent.contains("the path is gone"), "{silent}");
+    // Its program gave it up, after some 25 s of repetitions.
+    let dead = |closed_after_seconds, given_up_at: Option<&str>| {
+        let socket = Socket { retransmits: 7, ..app(1, None, 140_000) };
+        let mut life = Life::dead(died_from(&socket, State::FinWait1, CLOSED_UNANSWERED)).unwrap();
+        life.end.as_mut().unwrap().closed_after_seconds = Some(closed_after_seconds);
+        life.given_up_at = given_up_at.map(str::to_owned);
+        said(vec![life], Some("app"))
+    };
+    let ended = Some("2026-01-02T03:04:05Z");
+    let heard = dead(0.8, ended);
+    let text = "was closed by this host although the peer was heard until 0.8 s before: what was sent does not get through";
+    assert!(heard.contains(text), "{heard}");
+    // It was silent for as long; or it was the FIN that was repeated.
+    for silent in [dead(26.0, ended), dead(0.8, None), dead(0.8, Some("2026-01-02T03:02:25Z"))] {
+        assert!(silent.contains("the peer or the path went dark"), "{silent}");
+    }
+}
+
+#[test]
 fn a_newcomer_that_is_answered_shows_that_the_peer_is_not_gone() {
     let opened = |seconds_ago: u32| {
         let mut life = live(&answered(2));

@@ -3,7 +3,7 @@
 
 use super::{
     outages,
-    phrase::{time, up_to},
+    phrase::{NOT_THROUGH, time, up_to},
 };
 use crate::{
     command::{
@@ -27,6 +27,10 @@ impl Judged {
             return format!("{what} {was} given up{unsent}");
         }
         match self.heard_until_the_end() {
+            Some(silent) if self.case.of(Finding::Dark).all(was_closed_here) => format!(
+                "{what} {was} closed by this host although the peer was heard until {} before: what was sent {NOT_THROUGH}",
+                time(silent)
+            ),
             Some(silent) => format!(
                 "{what} {was} ended by the kernel although the peer was heard until {} before: its program does not read, \
                  or what was sent does not pass",
@@ -107,9 +111,7 @@ impl Judged {
         let dark = || self.case.of(Finding::Dark);
         let n = dark().count();
         let longest = time(dark().map(Life::noticed_after_seconds).fold(0.0, f64::max));
-        let is_abandoned =
-            |life: &Life| life.end.as_ref().is_some_and(|end| end.cause == Cause::Abandoned);
-        if dark().all(is_abandoned) {
+        if dark().all(was_closed_here) {
             // The kernel repeats the FIN for long after that.
             let were = if n == 1 { "was" } else { "were" };
             format!("and {were} closed by this host after {}{longest} of silence", up_to(n))
@@ -128,6 +130,7 @@ impl Judged {
                     MOMENT_SECONDS.max(user_timeout / 4.0).min(user_timeout / 2.0)
                 }
                 Cause::RetransmitTimeout => MOMENT_SECONDS,
+                Cause::Abandoned => return heard_when_given_up(life),
                 _ => return None,
             };
             Some(life.connection.silent_seconds).filter(|silent| *silent < most)
@@ -258,6 +261,28 @@ impl Judged {
         };
         format!(" with {request} unread, {after}: its own idle timeout is likely")
     }
+}
+
+/// Of one whose data had been repeated for longer than the peer was silent when its program closed it: that silence, seconds. Its
+/// end came at once, so what was repeated was no FIN.
+fn heard_when_given_up(life: &Life) -> Option<f64> {
+    const AT_ONCE_SECONDS: f64 = 1.0;
+    let silent = life.noticed_after_seconds();
+    let (closed, ended) = (life.given_up_at.as_ref()?, &life.end.as_ref()?.at);
+    let lasted = timestamp::unix_seconds(ended)? - timestamp::unix_seconds(closed)?;
+    let is_heard = silent < least_seconds(life.connection.retransmits);
+    (lasted <= AT_ONCE_SECONDS && is_heard).then_some(silent)
+}
+
+/// What this number of repetitions takes at the least, seconds: each wait is twice the one before (`TCP_RTO_MIN` in include/net/tcp.h).
+fn least_seconds(n_repetitions: u8) -> f64 {
+    const RTO_MIN_SECONDS: f64 = 0.2;
+    RTO_MIN_SECONDS * (f64::from(n_repetitions.min(8)).exp2() - 1.0)
+}
+
+/// Whether its program gave it up.
+fn was_closed_here(life: &Life) -> bool {
+    life.end.as_ref().is_some_and(|end| end.cause == Cause::Abandoned)
 }
 
 /// Whether its program has ended what it sends, and has not closed it.

@@ -14,6 +14,10 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
+/// Of data that is not acknowledged although the peer is heard.
+pub(super) const NOT_THROUGH: &str =
+    "does not get through: one direction or large packets are lost, or its accept queue is full";
+
 /// How sure a cause is, and what looks alike.
 pub(super) fn sure(case: &Judged, cause: Cause, certainty: Certainty) -> String {
     let it = if case.n_dead == 1 { "it" } else { "them" };
@@ -34,7 +38,8 @@ pub(super) fn sure(case: &Judged, cause: Cause, certainty: Certainty) -> String 
                     "a peer that had closed by itself, and whose FIN was lost, looks the same".to_owned()
                 }
                 (true, ..) => {
-                    "others to the same peer were answered meanwhile: hardly an outage of the peer"
+                    "others to the same peer were answered meanwhile: hardly an outage of the peer, unless several servers share its \
+                     address"
                         .to_owned()
                 }
                 (false, 0 | 1, _) => "a peer that vanished meanwhile looks the same".to_owned(),

@@ -22,7 +22,7 @@ use crate::{
         connection::Connection,
         connection_group::Peer,
         life::{Finding, Life},
-        neighbours::LimitGuess,
+        neighbours::{LimitGuess, host_heard::HostHeard},
     },
 };
 use std::collections::BTreeSet;
@@ -280,6 +280,12 @@ impl Judged {
         match (self.is_outage, self.outage_beside) {
             (true, Some(_)) if self.n_hanging_beside > self.case.of(self.finding).count() => {
                 ", nor do others to the same host get one"
+            }
+            _ if self.n_heard() == self.case.of(self.finding).count() => {
+                ", while the peer is heard all the same"
+            }
+            (true, _) if self.host_heard == HostHeard::Meanwhile => {
+                ", while others to other ports of the host are answered"
             }
             (false, _) if self.limit_guess.as_ref().is_some_and(is_heard) => {
                 ", while others to the same peer are answered"

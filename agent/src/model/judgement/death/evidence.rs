@@ -266,9 +266,13 @@ impl Death {
         repeated: &str,
     ) -> String {
         if let Some(GivenUp { ago_ms, silent_ms, waited_ms }) = self.answered_too_late() {
+            let so = if silent_ms < waited_ms / 2 {
+                "the peer was heard meanwhile: what was sent did not get through"
+            } else {
+                "the peer answered after that: it or the path was gone for a time"
+            };
             return format!(
-                "this host closed it {} before its end, when data had been unanswered for {}, and nothing received for {}; the peer \
-                 answered after that: it or the path was gone for a time",
+                "this host closed it {} before its end, when data had been unanswered for {}, and nothing received for {}; {so}",
                 tenths(u32::try_from(ago_ms).unwrap_or(u32::MAX)),
                 tenths(waited_ms),
                 tenths(silent_ms),

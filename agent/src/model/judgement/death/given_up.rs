@@ -1,6 +1,7 @@
 //! What this host closed before an answer came: no orderly end, although the answer came after that.
 
 use super::{Cause, Certainty, Death};
+use crate::model::observed::ending::{Ending, Unacked};
 
 /// A close while the last data, or probes, were unanswered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,18 @@ impl Death {
             |it: &GivenUp| it.waited_ms >= CLEARLY_MS && u64::from(self.silent_ms) < it.ago_ms;
         let is_closed = matches!(self.cause, Cause::LocalClosed | Cause::Abandoned);
         self.given_up.filter(|it| is_closed && is_it(it))
+    }
+
+    /// Of one that this host closed before an answer came: the silence until then, if that is known.
+    pub fn closed_after_ms(&self) -> Option<u32> {
+        if let Some(given_up) = self.answered_too_late() {
+            return Some(given_up.silent_ms);
+        }
+        let Ending { unacked: Unacked::Fin, retransmitting_ms, .. } = self.ending else {
+            return None;
+        };
+        let is_abandoned = self.cause == Cause::Abandoned;
+        retransmitting_ms.filter(|_| is_abandoned).map(|ms| self.silent_ms.saturating_sub(ms))
     }
 
     /// The same, called by its name: its quiet time is the one before what had waited.

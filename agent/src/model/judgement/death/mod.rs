@@ -254,19 +254,10 @@ impl Death {
 
     /// When the first of what was never answered was sent, milliseconds before the end. None if nothing was in flight.
     pub fn unanswered_ms(&self) -> Option<u32> {
-        self.ending.is_unanswered().then(|| self.silent_ms.saturating_sub(self.quiet_ms))
-    }
-
-    /// Of one that this host closed before an answer came: the silence until then, if that is known.
-    pub fn closed_after_ms(&self) -> Option<u32> {
         if let Some(given_up) = self.answered_too_late() {
-            return Some(given_up.silent_ms);
+            return u32::try_from(given_up.ago_ms + u64::from(given_up.waited_ms)).ok();
         }
-        let Ending { unacked: Unacked::Fin, retransmitting_ms, .. } = self.ending else {
-            return None;
-        };
-        let is_abandoned = self.cause == Cause::Abandoned;
-        retransmitting_ms.filter(|_| is_abandoned).map(|ms| self.silent_ms.saturating_sub(ms))
+        self.ending.is_unanswered().then(|| self.silent_ms.saturating_sub(self.quiet_ms))
     }
 }
 
