@@ -171,11 +171,7 @@ impl Column {
                 let fits = width(&whole) <= columns;
                 if fits { whole } else { socket_text::settings(&row.connection.settings) }
             }
-            Self::Noticed => row
-                .connection
-                .settings
-                .detection_seconds
-                .map_or_else(|| "never".to_owned(), socket_text::short),
+            Self::Noticed => noticed(row).map_or_else(|| "never".to_owned(), socket_text::short),
             Self::Limit => socket_text::short(row.connection.limit.idle_limit_seconds.into()),
             Self::Owner => socket_text::owners(row),
         }
@@ -198,6 +194,13 @@ fn dropped_in(row: &Row) -> String {
     }
 }
 
+/// How long a death stays unnoticed, seconds: what hangs waits for its repetitions, whatever its probes.
+fn noticed(row: &Row) -> Option<u64> {
+    let settings = &row.connection.settings;
+    let is_stuck = row.connection.condition() == Condition::Stuck;
+    if is_stuck { Some(settings.in_flight_detection_seconds) } else { settings.detection_seconds }
+}
+
 /// An address; if it is too long, without its middle: its end tells more.
 fn address(address: std::net::SocketAddr, width: usize) -> String {
     let whole = address.to_string();
@@ -213,6 +216,10 @@ fn address(address: std::net::SocketAddr, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        drill::choice::tests_support::row, model::observed::socket::Socket,
+        view::life::tests_support::app,
+    };
 
     fn names(width: usize) -> Vec<Column> {
         layout(width, Sort::Limit).into_iter().map(|(column, _)| column).collect()
@@ -260,6 +267,22 @@ mod tests {
             layout(80, Sort::Detection).into_iter().map(|(column, _)| column).collect();
         assert!(names.contains(&Column::Noticed) && names.contains(&Column::Owner), "{names:?}");
         assert!(!self::names(80).contains(&Column::Noticed), "it takes another's place");
+    }
+
+    #[test]
+    fn what_hangs_without_keepalive_is_noticed_by_its_repetitions_and_what_is_quiet_never() {
+        let noticed = |retransmits| {
+            let retransmitting_ms = (retransmits > 0).then_some(39_000);
+            let socket = Socket {
+                in_flight: true,
+                retransmits,
+                retransmitting_ms,
+                silent_ms: 40_000,
+                ..app(1, None, 40_000)
+            };
+            Column::Noticed.text(&row(&socket), 20)
+        };
+        assert_eq!((noticed(0), noticed(7)), ("never".to_owned(), "15m25s".to_owned()));
     }
 
     #[test]

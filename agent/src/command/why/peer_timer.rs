@@ -88,8 +88,8 @@ fn pool_below(
         _ => (
             Holds::Surely,
             format!(
-                "set the idle time of the pool below {after}: then the program closes first, and no request meets a closed \
-                 connection"
+                "set the idle time of the pool below {after}, and the longest life of its connections, too, if the peer counts from \
+                 their opening: then the program closes first, and no request meets a closed connection"
             ),
         ),
     };

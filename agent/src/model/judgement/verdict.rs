@@ -94,7 +94,13 @@ impl Surroundings {
     /// The verdict in words, with the numbers that decided it.
     pub fn reason(&self, of: &impl ConnectionFacts) -> String {
         if self.is_local(of) {
-            return "the peer is on this host: no middlebox in between".to_owned();
+            let is_loopback = of.remote().addr.to_canonical().is_loopback();
+            let unless = if is_loopback {
+                ""
+            } else {
+                ", unless the host passes it on (DNAT, a Service of Kubernetes), which is not seen"
+            };
+            return format!("the peer's address is of this host: no middlebox in between{unless}");
         }
         self.reason_on_path(of)
     }
@@ -325,6 +331,9 @@ mod tests {
         let mut loopback = socket();
         loopback.remote.addr = "::ffff:127.0.0.9".parse().unwrap();
         assert!(loopback.is_loopback());
+        // An address that is not of loopback may be one of a Service, which a pod elsewhere answers.
+        let is_hedged = |socket: &Socket| around.reason(socket).contains("unless the host passes");
+        assert!(is_hedged(&socket()) && !is_hedged(&loopback));
     }
 
     #[test]

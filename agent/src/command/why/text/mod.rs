@@ -393,7 +393,7 @@ fn live_and_well(cases: &[Judged], n_live: usize) -> String {
     let live = || cases.iter().flat_map(|case| case.case.live());
     let of = |verdict| live().filter(|life| life.connection.verdict == Some(verdict)).count();
     let words = |verdict| match verdict {
-        Verdict::Local => "to this host itself",
+        Verdict::Local => "to an address of this host",
         Verdict::Kept => "kept so far by something else than its own probes",
         verdict => verdict.as_str(),
     };
