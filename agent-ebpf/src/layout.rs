@@ -171,6 +171,8 @@ layout! {
     bytes_received: [Offset("tcp_sock.bytes_received")];
     /// Segments that were repeated and are on their way.
     retrans_out: [Offset("tcp_sock.retrans_out")];
+    /// What a tail loss probe has to have acknowledged; 0 if none is unanswered.
+    tlp_high_seq: [Offset("tcp_sock.tlp_high_seq")];
     /// The first repetition of what is not acknowledged; while it connects, the first SYN.
     retrans_stamp: [Offset("tcp_sock.retrans_stamp")];
     /// End of what was written.

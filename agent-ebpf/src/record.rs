@@ -128,6 +128,8 @@ pub mod flag {
     pub const NONE_REPEATED: u32 = 1 << 14;
     /// Data was sent, and none ever came (`tcp_sock.bytes_sent`, `bytes_received`): the stamp of received data is of the handshake.
     pub const NEVER_ANSWERED: u32 = 1 << 15;
+    /// What was sent last was repeated by a tail loss probe, which is not counted, and that is not answered (`tcp_sock.tlp_high_seq`).
+    pub const TAIL_REPEATED: u32 = 1 << 16;
 }
 
 /// One TCP socket, as read from the kernel at one moment.

@@ -143,6 +143,9 @@ pub(crate) fn fill<S: Sock>(sample: *mut SocketSample, tag: Tag, tcp: S, sk: S) 
     if tcp.load::<u32>(at!(retrans_out)) == 0 {
         flags |= flag::NONE_REPEATED;
     }
+    if tcp.load::<u32>(at!(tlp_high_seq)) != 0 {
+        flags |= flag::TAIL_REPEATED;
+    }
     if tcp.load::<u64>(at!(bytes_received)) == 0 && tcp.load::<u64>(at!(bytes_sent)) != 0 {
         flags |= flag::NEVER_ANSWERED;
     }

@@ -155,7 +155,11 @@ impl Decoder {
             unseen_ms: 0,
             held_back_ms: None,
             errno: sample.error,
-            retransmits: sample.retransmits,
+            // Beside later ones a tail loss probe counts no more (`tcp_enter_loss` in net/ipv4/tcp_input.c).
+            retransmits: match sample.retransmits {
+                0 => u8::from(sample.flags & flag::TAIL_REPEATED != 0),
+                counted => counted,
+            },
             retransmitting_ms: self.repeating_ms(sample),
             round_trip_us: (round_trip_us != 0).then_some(round_trip_us),
             sent_ms: self.age_ms(sample.now_jiffies, sample.sent_jiffies),

@@ -174,6 +174,7 @@ impl EventRow {
                 connection.quiet_seconds = seconds(death.quiet_ms);
                 connection.state = death.old;
                 connection.condition = None;
+                connection.retransmits = connection.retransmits.max(death.ending.retransmits);
                 connection.in_flight = death.ending.has_unsent() || death.unanswered_ms().is_some();
                 details.cause = Some(death.cause);
                 details.certainty = Some(death.certainty);

@@ -375,6 +375,12 @@ pub fn retransmits(fd: &OwnedFd) -> u8 {
     sys::tcp_info(fd.as_fd()).expect("TCP_INFO").tcpi_retransmits
 }
 
+/// Repetitions of data over its life, tail loss probes included.
+#[track_caller]
+pub fn repetitions(fd: &OwnedFd) -> u32 {
+    sys::tcp_info(fd.as_fd()).expect("TCP_INFO").tcpi_total_retrans
+}
+
 /// Whether an answer to a probe is younger than all data, by more than the time between two ticks.
 #[track_caller]
 pub fn was_probed_since_data(fd: &OwnedFd) -> bool {

@@ -161,6 +161,31 @@ fn a_reset_later_than_a_round_trip_is_the_servers_own() {
 }
 
 #[test]
+fn a_reset_that_comes_late_after_a_repetition_that_nobody_acknowledged_is_no_programs() {
+    let path = NetworkPath::cable();
+    let trace = Trace::of(&path.near, &LIMIT);
+    let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
+    exchange(&client, &accepted);
+    wait_for_quiet(&client, QUIET);
+    // A slow device that has forgotten it: no acknowledgement, and a reset long after the repetition.
+    path.darken();
+    socket::send(&client, b"are you there?");
+    wait::until("a repetition", SOON, || (socket::repetitions(&client) > 0).then_some(()));
+    #[expect(clippy::disallowed_methods, reason = "the time is what is tested")]
+    std::thread::sleep(Duration::from_millis(60));
+    path.lighten();
+    ending::reset(accepted);
+    ending::error_at_end(&client);
+    let (event, death) = trace.death_of(local);
+    assert_eq!(
+        (death.cause.as_str(), death.certainty.as_str()),
+        ("idle_drop", "inferred"),
+        "{event:?}"
+    );
+    assert!(death.evidence.contains("1 retransmission unanswered"), "{death:?}");
+}
+
+#[test]
 fn a_reset_of_a_request_that_was_acknowledged_is_the_servers_own() {
     // The kernel acknowledges it by itself, and the program is busy.
     let death = reset_after_request(ending::wait_until_acknowledged);

@@ -275,3 +275,26 @@ fn what_was_closed_when_idle_was_waited_for_by_nobody_and_what_waited_for_an_ans
     let both = said(vec![closed(None), closed(Some(400_000))], Some("app"));
     assert!(!both.contains("when idle"), "{both}");
 }
+
+#[test]
+fn a_late_reset_is_its_programs_only_where_nothing_was_repeated_and_unclear_after_a_long_quiet_time()
+ {
+    let late = |quiet_ms, retransmits| {
+        let ending = Ending { sent_ms: Some(88), retransmits, ..RESET };
+        said(vec![dead(&app(1, None, quiet_ms), ending)], Some("app"))
+    };
+    let own_timer = late(8_000, 0);
+    assert!(own_timer.contains("its own idle timeout is likely. "), "{own_timer}");
+    assert!(own_timer.contains("sure the kernel reported it"), "{own_timer}");
+    let unclear = late(75_000, 0);
+    let or_device = "its own idle timeout is likely; a device that had forgotten it, and is slow to say so, looks the same";
+    assert!(
+        unclear.contains(or_device) && !unclear.contains("the kernel reported it"),
+        "{unclear}"
+    );
+    let forgotten = late(75_000, 1);
+    assert!(forgotten.contains("died of silence"), "{forgotten}");
+    let repeated = late(8_000, 1);
+    assert!(repeated.contains("with a request unanswered, after 1 repetition"), "{repeated}");
+    assert!(!repeated.contains("unread") && !repeated.contains("timeout is likely"), "{repeated}");
+}

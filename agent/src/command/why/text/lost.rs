@@ -13,11 +13,15 @@ use crate::{
     model::{
         judgement::{
             condition::CANNOT_SEND,
-            death::{Cause, QUIET_MS},
+            death::{Cause, Certainty, QUIET_MS},
         },
         observed::socket::State,
+        text::count::counted,
     },
-    view::life::{Finding, Life},
+    view::{
+        connection::Connection,
+        life::{Finding, Life},
+    },
 };
 
 impl Judged {
@@ -249,8 +253,18 @@ impl Judged {
         if was_in_use || !resets().all(|it| it.in_flight) {
             return String::new();
         }
-        let (request, at_least) =
-            if resets().count() == 1 { ("a request", "") } else { ("requests", "at least ") };
+        let (request, at_least, it) = if resets().count() == 1 {
+            ("a request", "", "it")
+        } else {
+            ("requests", "at least ", "them")
+        };
+        if let Some(n @ 1..) = resets().map(|it| it.retransmits).max() {
+            let n = counted(n, "repetition");
+            let least = if resets().count() == 1 { "" } else { "up to " };
+            return format!(
+                " with {request} unanswered, after {least}{n}: the peer, or what stands in between, did not know {it} any more"
+            );
+        }
         let probes_sent =
             self.case.of(self.finding).filter_map(|life| Some(life.end.as_ref()?.probes_sent));
         // No timer of a program sees these.
@@ -259,7 +273,14 @@ impl Judged {
         } else {
             format!("after {at_least}{} of quiet", time(shortest))
         };
-        format!(" with {request} unread, {after}: its own idle timeout is likely")
+        let is_unclear =
+            |life: &Life| life.end.as_ref().is_some_and(|end| end.certainty == Certainty::Inferred);
+        let or_device = if self.case.of(self.finding).any(is_unclear) {
+            format!("; a device that had forgotten {it}, and is slow to say so, looks the same")
+        } else {
+            String::new()
+        };
+        format!(" with {request} unread, {after}: its own idle timeout is likely{or_device}")
     }
 }
 

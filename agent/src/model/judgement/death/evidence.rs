@@ -168,6 +168,10 @@ impl Death {
             Cause::PeerReset if let Some(quiet_ms) = ending.quiet_before_refusal_ms() => {
                 self.evidence_of_refusal(quiet_ms)
             }
+            Cause::PeerReset if ending.is_reset_after_repetition() => format!(
+                "{repeated} unanswered, sent after {quiet} of quiet, and then a reset came: the peer, or what stands in between, \
+                 did not know the connection any more; or it had been closed meanwhile, and a packet was lost"
+            ),
             Cause::PeerReset if ending.unacked == Unacked::Data => format!(
                 "a reset came {silent} after the last packet of the peer, and {} after data was sent that it had not \
                  acknowledged",
@@ -205,8 +209,13 @@ impl Death {
         const TIMEOUT_MS: u32 = 3000;
         let sent = milliseconds(self.ending.sent_ms.unwrap_or_default());
         let why = if self.quiet_ms >= TIMEOUT_MS {
+            let or_device = if self.could_be_forgotten {
+                "; a device that had forgotten it, and is slow to say so, looks the same"
+            } else {
+                ""
+            };
             format!(
-                "as a program does by an idle timeout of its own; it had been quiet for {quiet}"
+                "as a program does by an idle timeout of its own; it had been quiet for {quiet}{or_device}"
             )
         } else {
             format!(
@@ -246,7 +255,13 @@ impl Death {
                 }
                 _ => "",
             };
-            return format!("quiet for {quiet}, then the first data met a reset{look_alike}");
+            let repeated = match self.ending.retransmits {
+                0 => String::new(),
+                _ => format!(", after {repeated} unanswered"),
+            };
+            return format!(
+                "quiet for {quiet}, then the first data met a reset{repeated}{look_alike}"
+            );
         }
         let ended_by = match socket.own.user_timeout_ms {
             0 => String::new(),

@@ -7,6 +7,7 @@
 mod evidence;
 mod explained;
 mod given_up;
+mod reset;
 #[cfg(test)]
 mod tests;
 mod unreplied;
@@ -139,12 +140,6 @@ pub const QUIET_MS: u32 = 3000;
 
 /// No device forgets a connection sooner, unless it is known that the one on this path does.
 pub const MIDDLEBOX_MS: u32 = 20_000;
-
-/// A reset by somebody without memory comes after one round trip. This much later it comes from a program.
-const RESET_SLACK_MS: u32 = 14;
-/// The same after a probe, which a kernel that knows the connection acknowledges at once: a reset in place of that is no
-/// program's, though the host is busy or the path uneven. A program hits this time only by chance.
-const PROBE_SLACK_MS: u32 = 250;
 
 impl Death {
     /// Judges the change of `socket` from `old` to CLOSE. `limit_ms`: how long its path keeps a quiet connection, if that is
@@ -340,13 +335,6 @@ impl Ending {
         before_sent_ms.min(if is_of_intervals { interval_ms } else { idle_ms })
     }
 
-    /// Whether the reset came clearly later than an answer to the last probe would have.
-    fn is_late_after_probe(&self, socket: &Socket) -> bool {
-        socket.probes_unanswered > 0
-            && socket.timer_ms.is_some()
-            && socket.since_last_probe_ms() > u64::from(self.answer_ms() + PROBE_SLACK_MS)
-    }
-
     /// Whether the last data was ours: the program waited for an answer to it.
     const fn was_asked_last(&self) -> bool {
         match (self.sent_ms, self.received_data_ms) {
@@ -365,36 +353,6 @@ impl Ending {
             ECONNREFUSED | ENETDOWN | ENETUNREACH | EHOSTDOWN | EHOSTUNREACH => true,
             errno => errno == socket.soft_errno,
         }
-    }
-
-    /// An answer of somebody without memory comes within this time: a round trip, and what that may take longer.
-    fn answer_ms(&self) -> u32 {
-        let round_trip_ms = self.round_trip_us.unwrap_or(0) / 1000;
-        round_trip_ms + round_trip_ms / 8 + RESET_SLACK_MS
-    }
-
-    /// Of a reset that came in place of the answer to data that the peer had acknowledged: how long the peer had sent no data
-    /// before that was sent, milliseconds. Only somebody who knew the connection can have sent it so soon.
-    pub fn quiet_before_refusal_ms(&self) -> Option<u32> {
-        let is_refused = self.errno == ECONNRESET && self.unacked == Unacked::Nothing;
-        let received_ms = self.received_data_ms.filter(|_| is_refused && !self.has_unsent())?;
-        let sent_ms = self.sent_ms.filter(|&ms| ms < MIDDLEBOX_MS)?;
-        received_ms.checked_sub(sent_ms).filter(|&ms| ms > 0)
-    }
-
-    /// Whether the reset came clearly later than a round trip after data was sent: a program sent it, which knew the connection.
-    fn is_reset_by_program(&self) -> bool {
-        self.unacked == Unacked::Data && self.sent_ms.is_some_and(|ms| ms > self.answer_ms())
-    }
-
-    /// Whether data was repeated, and nobody answered, before the reset came: the peer or the path was gone for a time, and came back.
-    pub fn is_reset_after_silence(&self) -> bool {
-        /// One or two packets may be lost by chance.
-        const MIN_REPEATED: u8 = 3;
-        self.errno == ECONNRESET
-            && self.unacked == Unacked::Data
-            && self.retransmits >= MIN_REPEATED
-            && self.retransmitting_ms.is_some_and(|ms| ms > self.answer_ms())
     }
 
     fn cause(&self, socket: &Socket, old: State, quiet: Quiet) -> (Cause, Certainty) {
@@ -422,47 +380,6 @@ impl Ending {
             ETIMEDOUT => self.cause_of_giving_up(socket, old, quiet),
             _ if self.is_told_by_network(socket) => self.cause_of_giving_up(socket, old, quiet),
             _ => (Cause::Unknown, Inferred),
-        }
-    }
-
-    /// The peer, or somebody in between, answered by a reset.
-    fn cause_of_reset(&self, socket: &Socket, old: State, quiet: Quiet) -> (Cause, Certainty) {
-        use Certainty::{Exact, Inferred};
-        let probing = socket.keepalive && socket.probes_unanswered > 0;
-        // A peer that had closed both halves answers data by a reset.
-        let is_closed_by_peer = match old {
-            State::CloseWait => quiet < Quiet::PastLimit || socket.was_closed_by_peer(),
-            State::LastAck => quiet < Quiet::PastLimit,
-            _ => false,
-        };
-        if is_closed_by_peer {
-            let certainty = if quiet < Quiet::PastLimit { Exact } else { Inferred };
-            return (Cause::PeerClosed, certainty);
-        }
-        // A program that closed only its own half still waits for the answer.
-        let is_closed = matches!(old, State::FinWait1 | State::Closing)
-            || old == State::FinWait2 && socket.is_orphan;
-        // A program that closes by a reset does so as soon as it sees our FIN: so that alone shows nothing.
-        let needs = if self.was_asked_last() { Quiet::Long } else { Quiet::PastLimit };
-        match (self.unacked == Unacked::Data || self.has_unsent(), probing) {
-            // Somebody without memory would have answered the last probe at once.
-            (false, true) if self.unacked != Unacked::Fin && !self.is_late_after_probe(socket) => {
-                (Cause::KeepaliveReset, Exact)
-            }
-            // This host closed it while what it had sent was repeated in vain.
-            _ if is_closed && quiet < Quiet::PastLimit && self.is_reset_after_silence() => {
-                (Cause::Abandoned, Exact)
-            }
-            // A path that is known to forget by then has done so, whatever came later.
-            (true, _) if quiet == Quiet::Long && self.is_reset_after_silence() => {
-                (Cause::PeerReset, Exact)
-            }
-            (true, _) if quiet >= Quiet::Long && !self.is_reset_by_program() => {
-                (Cause::IdleDrop, Inferred)
-            }
-            _ if old == State::FinWait1 && quiet >= needs => (Cause::Abandoned, Inferred),
-            _ if is_closed => (Cause::LocalClosed, Exact),
-            _ => (Cause::PeerReset, Exact),
         }
     }
 

@@ -18,34 +18,16 @@ const SILENCE: Ending = Ending {
     ..RESET
 };
 
-fn quiet(silent_ms: u32) -> Socket {
+pub(super) fn quiet(silent_ms: u32) -> Socket {
     Socket { silent_ms, ..socket() }
 }
 
-fn cause(socket: &Socket, old: State, ending: Ending, limit_ms: Option<u64>) -> Cause {
+pub(super) fn cause(socket: &Socket, old: State, ending: Ending, limit_ms: Option<u64>) -> Cause {
     Death::of(socket, old, ending, limit_ms).unwrap().cause
 }
 
-fn established(socket: &Socket, ending: Ending) -> Cause {
+pub(super) fn established(socket: &Socket, ending: Ending) -> Cause {
     cause(socket, State::Established, ending, None)
-}
-
-#[test]
-fn a_reset_after_repetitions_that_nobody_answered_is_no_idle_drop_unless_the_path_is_known_to_forget()
- {
-    // Quiet for 25 s, then data that was repeated for 54 s, and then a reset.
-    let back = |retransmits| Ending { retransmits, retransmitting_ms: Some(54_000), ..RESET };
-    let death = Death::of(&quiet(79_000), State::Established, back(7), None).unwrap();
-    assert_eq!((death.cause, death.quiet_ms), (Cause::PeerReset, 25_000));
-    let said = death.evidence(&quiet(79_000));
-    assert!(said.contains("was gone for a time") && said.contains("7 retransmissions"), "{said}");
-    // One that has forgotten it answers at once: a repetition or two get lost by chance.
-    let soon = |retransmits| Ending { retransmits, retransmitting_ms: Some(600), ..RESET };
-    for retransmits in [0, 1, 2] {
-        assert_eq!(established(&quiet(79_000), soon(retransmits)), Cause::IdleDrop);
-    }
-    let of_limit = |limit_ms| cause(&quiet(79_000), State::Established, back(7), Some(limit_ms));
-    assert_eq!((of_limit(25_000), of_limit(60_000)), (Cause::IdleDrop, Cause::PeerReset));
 }
 
 #[test]
@@ -72,19 +54,6 @@ fn an_idle_drop_takes_as_much_quiet_as_a_device_needs_to_forget() {
     let own = OwnSettings { user_timeout_ms: 10_000, ..OwnSettings::default() };
     let timed = Socket { own, ..quiet(21_400) };
     assert_eq!(established(&timed, SILENCE), Cause::UserTimeout);
-}
-
-#[test]
-fn a_reset_later_than_a_round_trip_is_the_peers_program() {
-    let after = |sent_ms| Ending { sent_ms: Some(sent_ms), ..RESET };
-    assert_eq!(established(&quiet(60_000), after(28)), Cause::PeerReset);
-    assert_eq!(established(&quiet(60_000), after(8)), Cause::IdleDrop);
-    // Over the ocean a round trip takes its time.
-    let far = Ending { round_trip_us: Some(150_000), ..after(160) };
-    assert_eq!(established(&quiet(60_000), far), Cause::IdleDrop);
-    let death = Death::of(&quiet(60_000), State::Established, after(28), None).unwrap();
-    let evidence = death.evidence(&quiet(60_000));
-    assert!(evidence.contains("with that data unread"), "{evidence}");
 }
 
 #[test]
@@ -178,26 +147,6 @@ fn others_to_the_same_peer_tell_an_outage_from_a_path_that_forgot() {
     for others in [Others::Answered(463), Others::HostAnswered(463)] {
         assert!(!death.beside(&survivor, others).is_forgotten(&survivor));
     }
-}
-
-#[test]
-fn a_reset_is_told_by_what_it_answers() {
-    let reset = Ending { unacked: Unacked::Nothing, ..RESET };
-    let probing = Socket { keepalive: true, probes_unanswered: 1, ..socket() };
-    let of = |socket: &Socket, old| cause(socket, old, reset, None);
-    assert_eq!(of(&probing, State::Established), Cause::KeepaliveReset);
-    // Long after the probe: by a program, which knew the connection.
-    let own = OwnSettings { interval_seconds: 20, ..OwnSettings::default() };
-    let after = |timer_ms| Socket { own, timer_ms: Some(timer_ms), ..probing };
-    assert_eq!(of(&after(13_200), State::Established), Cause::PeerReset);
-    // 4 ms after it, and by a busy host.
-    assert_eq!(of(&after(19_996), State::Established), Cause::KeepaliveReset);
-    assert_eq!(of(&after(19_800), State::Established), Cause::KeepaliveReset);
-    assert_eq!(of(&after(19_600), State::Established), Cause::PeerReset);
-    assert_eq!(of(&socket(), State::Established), Cause::PeerReset);
-    assert_eq!(of(&socket(), State::FinWait1), Cause::LocalClosed);
-    assert_eq!(of(&socket(), State::CloseWait), Cause::PeerClosed);
-    assert_eq!(of(&socket(), State::SynSent), Cause::ConnectFailed);
 }
 
 #[test]

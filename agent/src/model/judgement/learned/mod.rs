@@ -186,8 +186,8 @@ impl Learned {
         let outcome = match death.cause {
             // What else explains it stands beside it: a timer, or what went dark.
             _ if death.other_reason.is_some() => QuietOutcome::Killed,
-            // Its path was gone when it spoke again: of the quiet time before that shows nothing.
-            Cause::PeerReset if death.ending.is_reset_after_silence() => return,
+            // Nobody acknowledged what was sent after the quiet time: that it was a timer of the peer is not known.
+            Cause::PeerReset if death.ending.is_reset_after_repetition() => return,
             Cause::PeerReset => QuietOutcome::PeerReset { times: 1 },
             Cause::KeepaliveTimeout if death.probes_unanswered < 2 => return,
             // The peer was started anew, or its path was gone for a while.
