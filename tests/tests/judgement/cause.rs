@@ -9,9 +9,10 @@ use keepwatch_tests::{
         middlebox::MiddleboxAnswer,
         path::{Ends, NetworkPath},
     },
+    skip::skip,
     wait,
 };
-use std::{os::fd::OwnedFd, time::Duration};
+use std::{os::fd::OwnedFd, path::Path, time::Duration};
 
 const SOON: Duration = Duration::from_mins(1);
 
@@ -113,6 +114,42 @@ fn what_a_client_closed_while_it_repeated_is_given_up_although_a_reset_comes_whe
         let (event, death) = trace.death_of(local);
         assert_eq!(death.cause, cause, "{event:?}");
         drop(open);
+    }
+}
+
+#[test]
+fn what_is_closed_while_the_peer_does_not_read_is_no_loss_by_the_path_until_nobody_answers_probes_of_its_window()
+ {
+    let path = NetworkPath::cable();
+    // The longest wait between two probes of a window, after which the kernel drops what nobody has open: 2 min elsewhere.
+    let file = Path::new("/proc/sys/net/ipv4/tcp_rto_max_ms");
+    if !path.near.run(|| file.exists()) {
+        skip("a window that stays closed", "without tcp_rto_max_ms its orphan takes 5 min to end");
+        return;
+    }
+    path.near.set("ipv4/tcp_rto_max_ms", 1000);
+    let trace = Trace::of(&path.near, &[]);
+    for (goes_dark, cause) in [(false, "local_closed"), (true, "abandoned")] {
+        let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
+        exchange(&client, &accepted);
+        ending::fill_window(&client);
+        if goes_dark {
+            path.darken();
+            wait::until("a probe of the window is unanswered", SOON, || {
+                (socket::probes_unanswered(&client) > 0).then_some(())
+            });
+        }
+        drop(client);
+        let (event, death) = trace.death_of(local);
+        assert_eq!(death.cause, cause, "{event:?}");
+        assert!(death.evidence.contains("program did not read"), "{death:?}");
+        assert_eq!(
+            death.evidence.contains("probes of its window went unanswered"),
+            goes_dark,
+            "{death:?}"
+        );
+        assert_eq!(death.forgotten, Some(false), "{death:?}");
+        drop(accepted);
     }
 }
 

@@ -346,6 +346,14 @@ impl Life {
         is_closed && in_flight && !fin_only && state.is_closed_by_peer()
     }
 
+    /// Of one that this host closed: whether the peer never took what was written: its program did not read.
+    fn was_closed_unread(&self) -> bool {
+        let is_ended_by_kernel = |end: &LifeEnd| {
+            end.cause == Cause::LocalClosed && end.errno.as_deref() == Some("ETIMEDOUT")
+        };
+        self.connection.in_flight && self.end.as_ref().is_some_and(is_ended_by_kernel)
+    }
+
     /// The finding about it.
     pub(crate) fn finding(&self) -> Finding {
         let found = self.finding_without_drill();
@@ -402,6 +410,7 @@ impl Life {
             | Cause::ConnectFailed => Finding::Failed,
             // Its program wrote into what the peer had closed.
             Cause::PeerClosed if self.wrote_into_closed() => Finding::Failed,
+            Cause::LocalClosed if self.was_closed_unread() => Finding::Failed,
             Cause::Unknown => Finding::Unseen,
             Cause::PeerClosed | Cause::LocalClosed | Cause::LocalReset => Finding::Fine,
         }

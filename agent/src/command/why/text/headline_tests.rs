@@ -7,7 +7,7 @@ use super::{
 use crate::{
     command::why::{answer::judge, in_window::AskedWhen},
     model::observed::{
-        ending::Ending,
+        ending::{Ending, Unacked, Unsent},
         setting::OwnSettings,
         socket::{Comm, Endpoint, Owner, Socket, State},
         watched::Watched,
@@ -274,6 +274,32 @@ fn what_was_closed_when_idle_was_waited_for_by_nobody_and_what_waited_for_an_ans
     assert!(asked.contains("waiting since") && !asked.contains("when idle"), "{asked}");
     let both = said(vec![closed(None), closed(Some(400_000))], Some("app"));
     assert!(!both.contains("when idle"), "{both}");
+}
+
+#[test]
+fn what_this_host_closed_before_the_peer_read_it_is_blamed_on_nobody_in_between() {
+    let ending = Ending {
+        errno: 110,
+        unacked: Unacked::Nothing,
+        unsent: Unsent::WindowClosed,
+        retransmitting_ms: Some(330_000),
+        ..RESET
+    };
+    let killed = Socket { is_orphan: true, ..app(1, None, 100_000) };
+    let of = |socket: &Socket| {
+        let life = Life::dead(died_from(socket, State::FinWait1, ending)).unwrap();
+        said(vec![life], Some("app"))
+    };
+    let unread = of(&killed);
+    let head = "1 connection of app to 172.16.0.15:2717 was closed by this host before the peer had taken what was written: its \
+                program did not read, its host answered.";
+    assert!(unread.starts_with(head), "{unread}");
+    for word in ["dark", "silence", "what if", "setsockopt("] {
+        assert!(!unread.contains(word), "{word}: {unread}");
+    }
+    let dark = of(&Socket { probes_unanswered: 1, ..killed });
+    assert!(dark.contains("the peer or the path went dark"), "{dark}");
+    assert!(dark.contains("1 probe of its window went unanswered"), "{dark}");
 }
 
 #[test]

@@ -210,6 +210,13 @@ impl Judged {
                 if errno == Some("ETIMEDOUT") { "nobody answered" } else { "a reset answered" },
                 self.refused_new_ones().unwrap_or_default()
             ),
+            (Some(Cause::LocalClosed), _) => {
+                let was = if self.case.of(self.finding).count() == 1 { "was" } else { "were" };
+                format!(
+                    "{what}{whose} {peer} {was} closed by this host before the peer had taken what was written: its \
+                     program did not read, its host answered. That is no matter of keepalive or of the path"
+                )
+            }
             (Some(Cause::Unreachable), errno) => format!(
                 "{} cannot be reached: {what}{whose} ended with {}{}",
                 self.peer(),

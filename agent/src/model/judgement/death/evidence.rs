@@ -299,6 +299,14 @@ impl Death {
                  peer was gone"
             );
         }
+        if self.window_closed() && !socket.could_not_send {
+            let n_probes = counted(socket.probes_unanswered, "probe");
+            return format!(
+                "this host closed it while the peer's program did not read, and then {n_probes} of its window went unanswered, \
+                 nothing received for {silent}{}; the path or the peer was gone",
+                self.network()
+            );
+        }
         let what = if self.ending.has_unacked_data() { "its last data" } else { "its FIN" };
         let (answer, so) = match self.ending.errno {
             ECONNRESET | EPIPE => (
@@ -387,6 +395,11 @@ impl Death {
                 format!("the peer closed it first; then {}", errno_name(ending.errno))
             }
             Cause::PeerClosed => "the peer closed it first".to_owned(),
+            Cause::LocalClosed if self.window_closed() => format!(
+                "this host closed it while the peer's program did not read: its window stayed closed, and neither the last of \
+                 what was written nor the FIN was ever taken; {}",
+                self.heard_meanwhile(&tenths(self.silent_ms))
+            ),
             Cause::LocalClosed if ending.errno != 0 => format!(
                 "this host closed it first{}; then {}",
                 self.without_a_reply(socket),

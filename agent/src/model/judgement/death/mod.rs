@@ -17,7 +17,7 @@ pub use given_up::GivenUp;
 
 use crate::model::{
     observed::{
-        ending::{Ending, Unacked},
+        ending::{Ending, Unacked, Unsent},
         errno::{
             ECONNABORTED, ECONNREFUSED, ECONNRESET, EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH,
             EPIPE, ETIMEDOUT,
@@ -344,6 +344,13 @@ impl Ending {
         }
     }
 
+    /// Whether the peer had no room for what waits, and its host answered every probe of its window: its program does not read.
+    const fn is_unread(&self, socket: &Socket) -> bool {
+        matches!(self.unsent, Unsent::WindowClosed)
+            && socket.probes_unanswered == 0
+            && !socket.could_not_send
+    }
+
     /// Whether the kernel gave up repeating, and names what ICMP said meanwhile (`tcp_write_err` in
     /// net/ipv4/tcp_timer.c). A reset never leaves such an error behind on a connection (`tcp_reset` in
     /// net/ipv4/tcp_input.c).
@@ -396,6 +403,11 @@ impl Ending {
             State::LastAck if socket.was_closed_by_peer() => (Cause::PeerClosed, Inferred),
             _ if self.unacked == Unacked::Data && quiet >= Quiet::Long && !is_away => {
                 (Cause::IdleDrop, Inferred)
+            }
+            // At a probe that is due the kernel drops what no program has open any more (`tcp_probe_timer` in net/ipv4/tcp_timer.c):
+            // nobody was silent.
+            State::FinWait1 | State::Closing if socket.is_orphan && self.is_unread(socket) => {
+                (Cause::LocalClosed, Exact)
             }
             State::FinWait1 | State::Closing => (Cause::Abandoned, Exact),
             State::FinWait2 if socket.is_orphan => (Cause::LocalClosed, Exact),

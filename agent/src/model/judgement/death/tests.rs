@@ -363,6 +363,47 @@ fn a_closed_window_is_told_from_a_host_that_cannot_send_and_from_a_peer_that_is_
 }
 
 #[test]
+fn what_was_closed_while_the_peer_did_not_read_is_no_loss_and_unanswered_probes_of_its_window_are()
+{
+    // The FIN waits for room behind what was written; the peer answered the last probe of its window 2 min before.
+    let waits = Ending {
+        errno: ETIMEDOUT,
+        retransmitting_ms: Some(330_000),
+        sent_ms: Some(335_000),
+        unacked: Unacked::Nothing,
+        unsent: Unsent::WindowClosed,
+        ..RESET
+    };
+    let killed = Socket { is_orphan: true, ..quiet(120_000) };
+    let ends = |socket: &Socket, ending| {
+        Death::of(socket, State::FinWait1, ending, None)
+            .unwrap()
+            .beside(socket, Others::Answered(2))
+    };
+    let unread = ends(&killed, waits);
+    assert_eq!((unread.cause, unread.certainty), (Cause::LocalClosed, Certainty::Exact));
+    assert!(!unread.is_forgotten(&killed) && unread.closed_after_ms().is_none());
+    let said = unread.evidence(&killed);
+    assert!(said.contains("program did not read") && said.contains("nor the FIN"), "{said}");
+    assert!(said.contains("its host answered meanwhile, 2 min before the end"), "{said}");
+    // The path went dark meanwhile; or the window is open, and the FIN went unanswered.
+    let dark = Socket { probes_unanswered: 1, silent_ms: 240_000, ..killed };
+    let lost = ends(&dark, waits);
+    assert_eq!(lost.cause, Cause::Abandoned);
+    let said = lost.evidence(&dark);
+    assert!(
+        said.contains("1 probe of its window went unanswered, nothing received for 4"),
+        "{said}"
+    );
+    let fin = Ending { unsent: Unsent::Nothing, unacked: Unacked::Fin, ..waits };
+    assert_eq!(ends(&killed, fin).cause, Cause::Abandoned);
+    // A program that has ended only what it sends still has it open: its user timeout ended it.
+    let own = OwnSettings { user_timeout_ms: 8_000, ..OwnSettings::default() };
+    let open = Socket { own, ..quiet(400) };
+    assert_ne!(ends(&open, waits).cause, Cause::LocalClosed);
+}
+
+#[test]
 fn a_death_by_probes_that_came_an_interval_after_an_answered_one_names_the_interval() {
     let own = OwnSettings { idle_seconds: 20, interval_seconds: 35, count: 9, user_timeout_ms: 0 };
     let silent = |silent_ms| Socket {

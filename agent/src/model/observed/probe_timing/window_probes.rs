@@ -22,9 +22,15 @@ impl Socket {
             return None;
         }
         let (mut n_fired, mut next_ms) = (0, 0);
-        while next_ms <= since_ms {
+        // An answer sets the timer anew (`tcp_ack_probe` in net/ipv4/tcp_input.c).
+        let answered_ms = since_ms.checked_sub(self.silent_ms.into());
+        let answered_ms = answered_ms.filter(|_| self.window_closed && self.probes_unanswered == 0);
+        while next_ms <= answered_ms.unwrap_or(since_ms) {
             n_fired += 1;
             next_ms += self.window_wait_ms(n_fired);
+        }
+        if let Some(answered_ms) = answered_ms {
+            next_ms = answered_ms + self.window_wait_ms(n_fired);
         }
         // What this host cannot send was answered never.
         let mut n_probes =
@@ -34,7 +40,7 @@ impl Socket {
             n_fired += 1;
             next_ms += self.window_wait_ms(n_fired);
         }
-        Some(next_ms - since_ms)
+        Some(next_ms.saturating_sub(since_ms))
     }
 
     /// The wait after this number of doublings.
@@ -99,11 +105,19 @@ mod tests {
      {
         let orphan = Socket { is_orphan: true, ..waits() };
         // 0.4 + 0.8 + ... + 104.4 s and one of 120 s, where eight probes in vain would have ended it after 104 s.
-        for since in [1, 103, 150, 250, 327] {
-            assert_eq!(ends_at(orphan, since), Some(328), "{since}");
+        let ends_after_answer = |since: u32, answered_ms: u32| {
+            let silent_ms = since * 1000 - answered_ms;
+            ends_at(Socket { silent_ms, ..orphan }, since.into())
+        };
+        for (since, answered_ms) in
+            [(1, 408), (103, 51_816), (150, 104_040), (250, 208_488), (327, 208_488)]
+        {
+            assert_eq!(ends_after_answer(since, answered_ms), Some(328), "{since}");
         }
-        // It waits longer than it is reckoned here: until the next time that the timer fires.
-        assert_eq!(ends_at(orphan, 400), Some(448));
+        // The timer is late: the next time is reckoned from the last answer, which begins the wait.
+        assert_eq!(ends_after_answer(329, 212_000), Some(332));
+        assert_eq!(ends_after_answer(333, 212_000), Some(333), "any moment");
+        assert_eq!(ends_after_answer(400, 340_000), Some(460));
         let silent = |probes_unanswered| Socket { probes_unanswered, ..orphan };
         assert_eq!(ends_at(silent(7), 60), Some(208));
         assert_eq!(ends_at(silent(8), 60), Some(104));
