@@ -2,7 +2,7 @@
 
 use crate::watched_path::{LIMIT_SECONDS, WatchedPath};
 use keepwatch_tests::{
-    answer::agent::keepwatch,
+    answer::{agent::keepwatch, row::SocketLine},
     kernel::socket::{self, Plan},
     network::{
         ending::{self, exchange},
@@ -105,6 +105,38 @@ fn a_peer_that_does_not_read_blocks_what_is_written_until_it_reads() {
         ending::drain(&ends.accepted);
         row.condition.as_deref() == Some("fine")
     });
+}
+
+#[test]
+fn a_host_that_answers_is_said_of_what_is_blocked_until_the_path_may_have_forgotten_it() {
+    let watched = WatchedPath::cable();
+    let ends = watched.path.connect(&Plan::NOTHING);
+    exchange(&ends.client, &ends.accepted);
+    ending::fill_window(&ends.client);
+    let blocked = |row: &SocketLine| row.condition.as_deref() == Some("blocked");
+    let row = watched.until(ends.local, "is blocked", blocked);
+    let said = watched.why(&row.id);
+    assert!(
+        said.contains("does not read, its host answers. Once the peer reads, the path"),
+        "{said}"
+    );
+    // From then on probes of its window come further apart than the path keeps a quiet connection.
+    watched.path.darken();
+    watched.until(ends.local, "was silent past the limit", |row| {
+        row.silent_seconds > LIMIT_SECONDS + 1.0
+    });
+    let mut why = keepwatch(["why", &row.id, "--socket"]);
+    let output = why.arg(watched.agent.socket()).output().expect("start keepwatch");
+    let said =
+        String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(!said.contains("its host answers"), "{said}");
+    // Or two probes are unanswered already, on a slow machine.
+    assert!(
+        said.contains("it may have forgotten this one")
+            || said.contains("does not answer probes of it"),
+        "{said}"
+    );
+    assert_eq!(output.status.code(), Some(1), "as `check` ends: {said}");
 }
 
 #[test]

@@ -227,6 +227,14 @@ pub(super) fn judge(
         .collect()
 }
 
+impl Judged {
+    /// Whether it died of silence, or may: once the peer reads, also what is blocked may.
+    pub(super) fn is_of_silence(&self) -> bool {
+        self.finding.is_of_silence()
+            || self.finding == Finding::Blocked && self.case.is_unprotected()
+    }
+}
+
 fn neighbours_of(
     cases: &[ConnectionGroup],
     others: &[Life],

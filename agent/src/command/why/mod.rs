@@ -113,6 +113,6 @@ pub(super) fn run(
         out.write_all(page.to_string().as_bytes())?;
     }
     out.flush()?;
-    let is_finding = judged.iter().any(|case| case.finding.is_of_silence());
+    let is_finding = judged.iter().any(answer::Judged::is_of_silence);
     Ok(if is_finding { Outcome::Finding } else { Outcome::Fine })
 }

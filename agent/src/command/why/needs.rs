@@ -152,7 +152,8 @@ pub(super) fn need(
         | Finding::Unprotected
         | Finding::ProbablyLate
         | Finding::Dark => Some(Need::Keepalive),
-        // Where nothing could be sent, no setting helps.
+        // No setting makes the peer read; but once it does, silence counts again.
+        Finding::Blocked if is_late => Some(Need::Keepalive),
         Finding::Blocked
         | Finding::AnsweredAgain
         | Finding::ProbeUnanswered

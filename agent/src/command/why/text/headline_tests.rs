@@ -277,6 +277,46 @@ fn what_was_closed_when_idle_was_waited_for_by_nobody_and_what_waited_for_an_ans
 }
 
 #[test]
+fn what_is_blocked_says_what_the_path_may_have_done_meanwhile_and_agrees_with_the_verdict() {
+    // Its window is closed for 2 min; the probe after 104 s is not answered.
+    let blocked = |idle, silent_ms| {
+        let mut life = live(&Socket {
+            in_flight: true,
+            window_closed: true,
+            retransmitting_ms: Some(120_000),
+            silent_ms,
+            ..app(1, idle, silent_ms)
+        });
+        life.connection.limit.idle_limit_seconds = 45;
+        judge(vec![life], &[], &[], None, AskedWhen::default())
+    };
+    let forgotten = blocked(None, 68_000);
+    let text = said_of(&forgotten, Some("app"));
+    assert!(
+        text.contains("its host was heard 1 min 8 s ago, longer than the path keeps"),
+        "{text}"
+    );
+    assert!(
+        text.contains("it may have forgotten this one") && !text.contains("no matter"),
+        "{text}"
+    );
+    assert!(forgotten[0].is_of_silence() && !forgotten[0].advice.is_empty(), "as `check` says");
+    // Its host answers, and what will count once the peer reads is said beside.
+    let answers = blocked(None, 16_000);
+    let text = said_of(&answers, Some("app"));
+    assert!(
+        text.contains("does not read, its host answers. Once the peer reads, the path"),
+        "{text}"
+    );
+    assert!(answers[0].is_of_silence());
+    // Protected otherwise.
+    let protected = blocked(Some(10), 16_000);
+    let text = said_of(&protected, Some("app"));
+    assert!(text.contains("its host answers. That is no matter of keepalive"), "{text}");
+    assert!(!protected[0].is_of_silence() && protected[0].advice.is_empty());
+}
+
+#[test]
 fn what_this_host_closed_before_the_peer_read_it_is_blamed_on_nobody_in_between() {
     let ending = Ending {
         errno: 110,

@@ -100,6 +100,35 @@ impl Judged {
         format!("{what} {waits} for an answer{unanswered}")
     }
 
+    /// Of those that the peer has no room for.
+    pub(super) fn blocked(&self, what: &str, it: &str) -> String {
+        let path =
+            if self.case.of(Finding::Blocked).any(|life| life.connection.is_silent_past_limit()) {
+                String::new()
+            } else if self.case.is_unprotected() {
+                format!(
+                    ". Once the peer reads, the path will drop {it} after {} of quiet: {}",
+                    self.limit_words(),
+                    self.why_silent(it)
+                )
+            } else {
+                ". That is no matter of keepalive or of the path".to_owned()
+            };
+        format!(
+            "{what} cannot send{}: the peer's program does not read, {}{path}{}",
+            self.since(),
+            self.window_probes(),
+            self.gives_up()
+        )
+    }
+
+    /// What probes of the window of those show that are blocked: of the one that was silent longest.
+    fn window_probes(&self) -> String {
+        let blocked = self.case.of(self.finding).map(|life| &life.connection);
+        let longest = blocked.max_by(|a, b| a.silent_seconds.total_cmp(&b.silent_seconds));
+        longest.map(Connection::window_probes_in_words).unwrap_or_default()
+    }
+
     /// Whether the outage that others to the host are in began with the silence of these.
     fn went_dark_with_others(&self) -> bool {
         const TOGETHER_SECONDS: f64 = 60.0;
@@ -164,9 +193,10 @@ impl Judged {
         });
         if self.case.of(self.finding).all(Life::is_blocked) {
             return format!(
-                "{what} closed by this host{} before the peer had taken what was written: its program does not read, its \
-                 host answers. Only the kernel still probes its window{}{}",
+                "{what} closed by this host{} before the peer had taken what was written: its program does not read, {}. \
+                 Only the kernel still probes its window{}{}",
                 closed_at.unwrap_or_default(),
+                self.window_probes(),
                 self.since(),
                 self.gives_up()
             );

@@ -97,12 +97,7 @@ impl Judged {
             Finding::AnsweredAgain => self.answered_again(&format!("{what}{whose} {peer}"), n),
             Finding::Unprotected => self.unprotected(&format!("{what}{whose} {peer}"), it),
             Finding::Opening => self.opening(&format!("{what}{whose} {peer}"), n),
-            Finding::Blocked => format!(
-                "{what}{whose} {peer} cannot send{}: the peer's program does not read, its host answers. That is no matter \
-                 of keepalive or of the path{}",
-                self.since(),
-                self.gives_up()
-            ),
+            Finding::Blocked => self.blocked(&format!("{what}{whose} {peer}"), it),
             Finding::Unaccepted => format!(
                 "{what}{whose} {peer} {} in the accept queue{}: the program does not take {it}",
                 if n == 1 { "waits" } else { "wait" },

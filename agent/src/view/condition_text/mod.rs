@@ -1,5 +1,7 @@
 //! A condition in words: what can be seen of a connection now, since when, and what the kernel will do about it.
 
+mod window;
+
 use super::connection::{Connection, PathLimit, ms};
 use crate::model::{
     judgement::{
@@ -128,8 +130,9 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
             format!("what was written could not be sent for {}: {why}{gives_up}", time(since))
         }
         Condition::Blocked => format!(
-            "the peer's program does not read, for {}: its window is closed, its host answers{closed}{gives_up}",
-            time(since)
+            "the peer's program does not read, for {}: its window is closed, {}{closed}{gives_up}",
+            time(since),
+            connection.window_probes_in_words()
         ),
         Condition::Stuck => {
             let what = if connection.fin_only { "the FIN" } else { "data" };
@@ -279,8 +282,13 @@ mod tests {
         let opening = said(&Socket { state: State::SynSent, ..stuck }).unwrap();
         let expected = "it is being opened: 8 SYNs got no answer, for 39 s; the kernel gives up in about 1 min 32 s";
         assert_eq!(opening, expected);
-        let unread =
-            Socket { retransmits: 0, window_closed: true, retransmitting_ms: Some(9_000), ..stuck };
+        let unread = Socket {
+            retransmits: 0,
+            window_closed: true,
+            retransmitting_ms: Some(9_000),
+            silent_ms: 3_000,
+            ..stuck
+        };
         let expected =
             "the peer's program does not read, for 9.0 s: its window is closed, its host answers";
         assert_eq!(said(&unread).as_deref(), Some(expected));
@@ -338,7 +346,7 @@ mod tests {
         );
         let dark = said(&Socket { window_closed: true, ..held }).unwrap();
         assert!(dark.contains("does not answer probes"), "{dark}");
-        let full = Socket { window_closed: true, probes_unanswered: 0, ..held };
+        let full = Socket { window_closed: true, probes_unanswered: 0, silent_ms: 13_000, ..held };
         let expected =
             "the peer's program does not read, for 39 s: its window is closed, its host answers";
         assert_eq!(said(&full).as_deref(), Some(expected));
