@@ -120,7 +120,7 @@ pub struct EventDetails {
     /// `died`: for how long this host tried, and could not send, what was never answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsent_seconds: Option<f64>,
-    /// `died`, cause `abandoned`: that the peer had spoken last, and only the FIN went unanswered: its program waited for nothing.
+    /// `died`, cause `abandoned`: that the peer had spoken last, and only the FIN went unanswered: no request was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_idle: Option<bool>,
     /// `ended`, by this host: since it sent its last data, if the peer acknowledged that and sent none since.

@@ -67,7 +67,7 @@ fn an_idle_close_whose_fin_is_lost_was_waited_for_by_nobody_and_a_request_withou
         })
     });
     assert!(of_idle.contains("was closed by this host when idle, after "), "{of_idle}");
-    assert!(of_idle.contains("No program waited here"), "{of_idle}");
+    assert!(of_idle.contains("No request of it was unanswered"), "{of_idle}");
     assert!(!of_asked.contains("idle, after"), "{of_asked}");
     assert!(of_asked.contains("without an answer, and its FIN was never answered"), "{of_asked}");
 }

@@ -87,7 +87,7 @@ pub(crate) struct LifeEnd {
     pub closed_after_seconds: Option<f64>,
     /// For how long this host tried, and could not send, what was never answered; null if that left this host.
     pub unsent_seconds: Option<f64>,
-    /// Of an abandoned one: the peer had spoken last, and only the FIN went unanswered: its program waited for nothing.
+    /// Of an abandoned one: the peer had spoken last, and only the FIN went unanswered: no request was.
     pub closed_idle: bool,
     /// Of one that this host closed: from its last data until then, if the peer acknowledged that and sent none since; else null.
     pub unreplied_seconds: Option<f64>,
@@ -344,6 +344,14 @@ impl Life {
         let is_closed = self.end.as_ref().is_some_and(|end| end.cause == Cause::PeerClosed);
         let Connection { in_flight, fin_only, state, .. } = self.connection;
         is_closed && in_flight && !fin_only && state.is_closed_by_peer()
+    }
+
+    /// Of one that this host closed: whether nothing but its FIN, neither data nor a probe, went unanswered.
+    pub(crate) fn lacks_fin(&self) -> bool {
+        let is_abandoned =
+            |end: &LifeEnd| end.cause == Cause::Abandoned && end.closed_after_seconds.is_some();
+        let is_given_up = self.given_up_at.is_some() || self.connection.probes_unanswered > 0;
+        !is_given_up && self.end.as_ref().is_some_and(is_abandoned)
     }
 
     /// Of one that this host closed: whether the peer never took what was written: its program did not read.

@@ -103,7 +103,8 @@ impl WhyText<'_> {
             last_packet_at,
             longest_wait_seconds: waited,
             given_up_at,
-            closed_idle,
+            lacks_fin,
+            closed_idle: _,
         } = case.case.times()?;
         let mut words = match deaths {
             1 => format!("died {}", self.when(&last_at)),
@@ -127,7 +128,7 @@ impl WhyText<'_> {
         let waited = waited.filter(|waited| *waited >= 1.0);
         let of_last = if occasions > 1 { "; the last time" } else { "," };
         words += &match (&unanswered_since, waited, &last_packet_at) {
-            (Some(since), Some(waited), _) if closed_idle => {
+            (Some(since), Some(waited), _) if lacks_fin => {
                 let of_last = if occasions > 1 { " of the last" } else { "" };
                 format!(
                     "; the FIN{of_last} went unanswered since {} ({})",

@@ -262,16 +262,24 @@ fn what_was_closed_when_idle_was_waited_for_by_nobody_and_what_waited_for_an_ans
     };
     let idle = said(vec![closed(Some(400_000))], Some("app"));
     let head = "1 connection of app to 172.16.0.15:2717 was closed by this host when idle, after 5 min of quiet, and nobody \
-                answered the FIN: the peer or the path was gone. No program waited here; the peer may still have it open.";
+                answered the FIN: the peer or the path was gone. No request of it was unanswered; the peer may still have it open.";
     assert!(idle.starts_with(head), "{idle}");
     assert!(idle.contains("; the FIN went unanswered since ") && !idle.contains("waiting since"));
-    assert!(idle.contains("after 5 min of quiet, when the peer owed it nothing"), "{idle}");
+    assert!(idle.contains("after 5 min of quiet, when no request of it was unanswered"), "{idle}");
     let mut forgotten = closed(Some(400_000));
     forgotten.end.as_mut().unwrap().forgotten = true;
     let forgotten = said(vec![forgotten], Some("app"));
-    assert!(forgotten.contains("the FIN: the path had forgotten it. No program"), "{forgotten}");
+    assert!(forgotten.contains("the FIN: the path had forgotten it. No request"), "{forgotten}");
     let asked = said(vec![closed(None)], Some("app"));
-    assert!(asked.contains("waiting since") && !asked.contains("when idle"), "{asked}");
+    assert!(asked.contains("after 5 min without an answer, and its FIN"), "{asked}");
+    assert!(asked.contains("the FIN went unanswered since "), "{asked}");
+    assert!(!asked.contains("when idle"), "{asked}");
+    // Both sent data within a tick: nobody knows whether it waited.
+    let unclear = said(vec![closed(Some(400_100))], Some("app"));
+    assert!(unclear.contains("this host closed it after 5 min of quiet, and its FIN"), "{unclear}");
+    for word in ["when idle", "without an answer", "waiting", "request"] {
+        assert!(!unclear.contains(word), "{word}: {unclear}");
+    }
     let both = said(vec![closed(None), closed(Some(400_000))], Some("app"));
     assert!(!both.contains("when idle"), "{both}");
 }

@@ -61,7 +61,7 @@ impl Judged {
         }
     }
 
-    /// After how long of quiet this host closed them, if it did so with all of the worst, and their programs waited for nothing.
+    /// After how long of quiet this host closed them, if it did so with all of the worst, and no request of theirs was unanswered.
     pub(super) fn closed_idle(&self) -> Option<String> {
         let ends =
             self.case.of(self.finding).map(|life| life.end.as_ref().filter(|end| end.closed_idle));
@@ -72,14 +72,15 @@ impl Judged {
 
     /// What became of those that this host closed `after` some quiet time.
     pub(super) fn closed_when_idle(&self, after: &str, it: &str) -> String {
+        let its = if it == "it" { "it" } else { "theirs" };
         let lost = if self.finding == Finding::Dropped {
             format!("the path had forgotten {it}")
         } else {
             "the peer or the path was gone".to_owned()
         };
         format!(
-            "closed by this host when idle, {after}, and nobody answered the FIN: {lost}. No program waited here; the peer may \
-             still have {it} open"
+            "closed by this host when idle, {after}, and nobody answered the FIN: {lost}. No request of {its} was unanswered; \
+             the peer may still have {it} open"
         )
     }
 

@@ -318,7 +318,13 @@ impl Death {
         let closed = match self.closed_after_ms().map(tenths) {
             None => "this host closed it".to_owned(),
             Some(after) if self.was_closed_idle(socket) => {
-                format!("this host closed it after {after} of quiet, when the peer owed it nothing")
+                format!(
+                    "this host closed it after {after} of quiet, when no request of it was unanswered"
+                )
+            }
+            // Both sent data within a tick, or neither did: nobody knows whether it waited for an answer.
+            Some(after) if !self.ending.was_asked_last() && self.probes_unanswered == 0 => {
+                format!("this host closed it after {after} of quiet")
             }
             Some(after) => format!("this host closed it after {after} without an answer"),
         };

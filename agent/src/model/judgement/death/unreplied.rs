@@ -31,7 +31,7 @@ impl Death {
     }
 
     /// Of one that is abandoned: the peer had spoken last, and only the FIN went unanswered. Its program closed what was idle, as a
-    /// pool does, and waited for nothing.
+    /// pool does, or got tired of waiting for events that nobody owed it: no request was unanswered.
     pub fn was_closed_idle(&self, socket: &Socket) -> bool {
         let ending = &self.ending;
         self.cause == Cause::Abandoned
@@ -108,7 +108,19 @@ mod tests {
         assert!(of(&closed, lost));
         assert!(!of(&closed, Ending { sent_ms: Some(130_000), ..lost }), "a request");
         assert!(!of(&closed, Ending { received_data_ms: None, ..lost }), "never answered");
-        assert!(!of(&closed, Ending { sent_ms: lost.received_data_ms, ..lost }), "in one tick");
+        let in_one_tick = Ending { sent_ms: lost.received_data_ms, ..lost };
+        assert!(!of(&closed, in_one_tick), "nobody knows");
+        let evidence = |ending| {
+            let death = Death::of(&closed, State::FinWait1, ending, None).unwrap();
+            death.evidence(&closed)
+        };
+        let said = evidence(in_one_tick);
+        assert!(
+            said.starts_with("this host closed it after 1 min of quiet, and its FIN"),
+            "{said}"
+        );
+        let said = evidence(Ending { never_answered: true, ..in_one_tick });
+        assert!(said.contains("after 1 min without an answer, and its FIN"), "{said}");
         let probed = Socket { keepalive: true, probes_unanswered: 3, ..closed };
         assert!(!of(&probed, lost), "probes showed that it was lost");
     }
