@@ -1,7 +1,7 @@
 //! Findings of connections, live and dead.
 
 use super::{
-    tests_support::{GAVE_UP, RESET, app, dead, died_from, live},
+    tests_support::{GAVE_UP, NEVER_TAKEN, RESET, app, dead, died_from, live},
     *,
 };
 use crate::model::observed::{
@@ -66,22 +66,18 @@ fn what_a_host_closed_before_the_peer_read_it_is_given_up_and_what_a_program_sti
 
 #[test]
 fn what_the_peer_never_took_was_lost_by_nobody_on_the_way_and_is_said_so() {
-    let ending = Ending {
-        errno: 110,
-        unacked: Unacked::Nothing,
-        unsent: Unsent::WindowClosed,
-        retransmitting_ms: Some(330_000),
-        ..RESET
-    };
     let killed = Socket { is_orphan: true, ..app(1, None, 100_000) };
     let of =
         |socket: &Socket, ending| Life::dead(died_from(socket, State::FinWait1, ending)).unwrap();
-    let unread = of(&killed, ending);
+    let unread = of(&killed, NEVER_TAKEN);
     assert_eq!(unread.finding(), Finding::Failed);
     assert!(!unread.finding().is_of_silence());
     // Nobody answered probes of its window; or it ended in order.
-    assert_eq!(of(&Socket { probes_unanswered: 1, ..killed }, ending).finding(), Finding::Dark);
-    let orderly = Ending { errno: 0, unsent: Unsent::Nothing, ..ending };
+    assert_eq!(
+        of(&Socket { probes_unanswered: 1, ..killed }, NEVER_TAKEN).finding(),
+        Finding::Dark
+    );
+    let orderly = Ending { errno: 0, unsent: Unsent::Nothing, ..NEVER_TAKEN };
     assert_eq!(of(&killed, orderly).finding(), Finding::Fine);
 }
 

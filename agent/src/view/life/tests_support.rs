@@ -8,7 +8,7 @@ use crate::model::{
         verdict::Surroundings,
     },
     observed::{
-        ending::{self, Ending, Unacked},
+        ending::{self, Ending, Unacked, Unsent},
         setting::OwnSettings,
         socket::{Comm, Owner, Socket, State, tests_support::socket},
     },
@@ -67,6 +67,15 @@ pub(crate) const CLOSED_UNANSWERED: Ending = Ending {
     retransmitting_ms: Some(100_000),
     in_keepalive_timer: false,
     ..GAVE_UP
+};
+
+/// What a program closed while the peer's window was closed, and the kernel dropped at a probe of the window.
+pub(crate) const NEVER_TAKEN: Ending = Ending {
+    errno: 110,
+    unacked: Unacked::Nothing,
+    unsent: Unsent::WindowClosed,
+    retransmitting_ms: Some(330_000),
+    ..RESET
 };
 
 /// The ending that a middlebox leaves which answers the first data after a quiet time by a reset.

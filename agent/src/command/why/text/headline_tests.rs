@@ -7,12 +7,14 @@ use super::{
 use crate::{
     command::why::{answer::judge, in_window::AskedWhen},
     model::observed::{
-        ending::{Ending, Unacked, Unsent},
+        ending::Ending,
         setting::OwnSettings,
         socket::{Comm, Endpoint, Owner, Socket, State},
         watched::Watched,
     },
-    view::life::tests_support::{CLOSED_UNANSWERED, GAVE_UP, RESET, app, dead, died_from, live},
+    view::life::tests_support::{
+        CLOSED_UNANSWERED, GAVE_UP, NEVER_TAKEN, RESET, app, dead, died_from, live,
+    },
 };
 
 fn said(lives: Vec<Life>, peer: Option<&str>) -> String {
@@ -326,16 +328,9 @@ fn what_is_blocked_says_what_the_path_may_have_done_meanwhile_and_agrees_with_th
 
 #[test]
 fn what_this_host_closed_before_the_peer_read_it_is_blamed_on_nobody_in_between() {
-    let ending = Ending {
-        errno: 110,
-        unacked: Unacked::Nothing,
-        unsent: Unsent::WindowClosed,
-        retransmitting_ms: Some(330_000),
-        ..RESET
-    };
     let killed = Socket { is_orphan: true, ..app(1, None, 100_000) };
     let of = |socket: &Socket| {
-        let life = Life::dead(died_from(socket, State::FinWait1, ending)).unwrap();
+        let life = Life::dead(died_from(socket, State::FinWait1, NEVER_TAKEN)).unwrap();
         said(vec![life], Some("app"))
     };
     let unread = of(&killed);
