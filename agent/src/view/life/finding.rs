@@ -53,7 +53,7 @@ pub(crate) enum Finding {
     PeerClosed,
     /// Probes were answered, and then the peer closed it.
     ClosedAlthoughProbed,
-    /// It could not be opened, was reset, or the network refused; or what was written was never taken.
+    /// It could not be opened, was reset, or the network refused; or what was written was never taken; or it was aborted from outside.
     Failed,
     /// A drill of keepwatch dropped its packets: what came of that says nothing of the peer or the path.
     Drilled,

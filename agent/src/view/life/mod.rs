@@ -419,6 +419,8 @@ impl Life {
             // Its program wrote into what the peer had closed.
             Cause::PeerClosed if self.wrote_into_closed() => Finding::Failed,
             Cause::LocalClosed if self.was_closed_unread() => Finding::Failed,
+            // Somebody else did that to its program (`tcp_abort` in net/ipv4/tcp.c).
+            Cause::LocalReset if end.errno.as_deref() == Some("ECONNABORTED") => Finding::Failed,
             Cause::Unknown => Finding::Unseen,
             Cause::PeerClosed | Cause::LocalClosed | Cause::LocalReset => Finding::Fine,
         }

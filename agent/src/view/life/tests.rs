@@ -65,6 +65,14 @@ fn what_a_host_closed_before_the_peer_read_it_is_given_up_and_what_a_program_sti
 }
 
 #[test]
+fn what_somebody_aborted_from_outside_is_no_orderly_end_and_a_programs_own_reset_is() {
+    let of = |errno| dead(&app(1, None, 5_000), Ending { errno, ..Ending::default() });
+    let (aborted, reset) = (of(103), of(0));
+    assert_eq!((aborted.finding(), reset.finding()), (Finding::Failed, Finding::Fine));
+    assert!(!aborted.finding().is_of_silence());
+}
+
+#[test]
 fn what_the_peer_never_took_was_lost_by_nobody_on_the_way_and_is_said_so() {
     let killed = Socket { is_orphan: true, ..app(1, None, 100_000) };
     let of =

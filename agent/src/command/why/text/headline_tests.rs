@@ -346,6 +346,16 @@ fn what_this_host_closed_before_the_peer_read_it_is_blamed_on_nobody_in_between(
 }
 
 #[test]
+fn what_was_aborted_from_outside_is_said_so_and_a_programs_own_reset_is_its_business() {
+    let of = |errno| {
+        said(vec![dead(&app(1, None, 5_000), Ending { errno, ..Ending::default() })], Some("app"))
+    };
+    let head = "1 connection of app to 172.16.0.15:2717 was aborted on this host from outside the program, as `ss -K` does";
+    assert!(of(103).starts_with(head), "{}", of(103));
+    assert!(of(0).starts_with("Nothing is wrong with app"), "{}", of(0));
+}
+
+#[test]
 fn a_late_reset_is_its_programs_only_where_nothing_was_repeated_and_unclear_after_a_long_quiet_time()
  {
     let late = |quiet_ms, retransmits| {

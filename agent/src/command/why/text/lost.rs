@@ -248,6 +248,12 @@ impl Judged {
                      program did not read, its host answered. That is no matter of keepalive or of the path"
                 )
             }
+            (Some(Cause::LocalReset), _) => {
+                let was = if self.case.of(self.finding).count() == 1 { "was" } else { "were" };
+                format!(
+                    "{what}{whose} {peer} {was} aborted on this host from outside the program, as `ss -K` does (ECONNABORTED)"
+                )
+            }
             (Some(Cause::Unreachable), errno) => format!(
                 "{} cannot be reached: {what}{whose} ended with {}{}",
                 self.peer(),
