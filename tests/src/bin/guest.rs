@@ -141,6 +141,7 @@ fn missing_features(report: &mut ReportPort) -> Vec<&'static str> {
         ("MPTCP", Path::new("/proc/sys/net/mptcp").is_dir()),
         ("kTLS", has_module("tls")),
         ("landlock", has_landlock()),
+        ("a window that stays closed", Path::new("/proc/sys/net/ipv4/tcp_rto_max_ms").exists()),
         ("a wall clock that may be set", true),
         ("Yama that may be set", Path::new("/proc/sys/kernel/yama").is_dir()),
         ("iterators over one process", tool::kernel_has_process_iterators()),

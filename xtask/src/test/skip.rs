@@ -5,7 +5,7 @@ use crate::place;
 use std::fs;
 
 /// What a machine may lack, by the first words of `skipped: WHAT, why`, and how to tell that it does.
-const MAY_LACK: [(&str, Proof); 23] = [
+const MAY_LACK: [(&str, Proof); 24] = [
     ("32-bit system calls", Proof::Symbols(&["entry_INT80_compat", "do_int80_emulation"])),
     // Since 6.7.
     ("io_uring commands", Proof::Symbols(&["io_uring_cmd_sock"])),
@@ -31,6 +31,8 @@ const MAY_LACK: [(&str, Proof); 23] = [
     ("an agent without capabilities", Proof::Test),
     // These compare with the kernel's own list of what is built in.
     ("a locked socket", Proof::Test),
+    // It ends in time only since 6.15.
+    ("a window that stays closed", Proof::Test),
     // A machine's owner has set it: only a guest's is ours to set.
     ("a wall clock that may be set", Proof::Test),
     ("Yama that may be set", Proof::Test),
