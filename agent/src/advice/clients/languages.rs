@@ -248,8 +248,11 @@ pub(super) const CLIENTS: &[Client] = &[
             "[{keepalive, true}, {raw, 6, 4, <<{idle}:32/native>>},   % TCP_KEEPIDLE, connect options\n \
              {raw, 6, 5, <<{interval}:32/native>>}, {raw, 6, 6, <<{count}:32/native>>}]",
         ),
+        ping: Some(
+            "between nodes: erl -kernel net_ticktime N   % the same N on all; a tick each N/4 s, so N/4 at most {idle}",
+        ),
         clues: &[&[Runtime("beam.smp")]],
-        source: "erlang.org, inet:setopts/2, raw",
+        source: "erlang.org, inet:setopts/2, raw; kernel(6), net_ticktime and net_tickintensity",
         ..ROW
     },
     Client {
