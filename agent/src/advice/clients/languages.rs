@@ -14,6 +14,9 @@ const fn libuv(idle: u32) -> OwnValues {
 
 const REQWEST: OwnValues = OwnValues { user_timeout_ms: 30_000, ..on(15, 15, 3) };
 
+/// Sockets between nodes are the runtime's own.
+pub(super) const ERLANG_TICKS: &str = "between nodes: erl -kernel net_ticktime N   % the same N on all; a tick each N/4 s, so N/4 at most {idle}";
+
 pub(super) const CLIENTS: &[Client] = &[
     Client {
         name: "curl",
@@ -248,9 +251,7 @@ pub(super) const CLIENTS: &[Client] = &[
             "[{keepalive, true}, {raw, 6, 4, <<{idle}:32/native>>},   % TCP_KEEPIDLE, connect options\n \
              {raw, 6, 5, <<{interval}:32/native>>}, {raw, 6, 6, <<{count}:32/native>>}]",
         ),
-        ping: Some(
-            "between nodes: erl -kernel net_ticktime N   % the same N on all; a tick each N/4 s, so N/4 at most {idle}",
-        ),
+        ping: Some(ERLANG_TICKS),
         clues: &[&[Runtime("beam.smp")]],
         source: "erlang.org, inet:setopts/2, raw; kernel(6), net_ticktime and net_tickintensity",
         ..ROW

@@ -3,7 +3,9 @@
 use super::{
     Client,
     Clue::{Defaults, Go, Library, Name, Runtime, VirtualMachine},
-    How, ROW, on,
+    How, ROW,
+    languages::ERLANG_TICKS,
+    on,
 };
 
 pub(super) const SERVERS: &[Client] = &[
@@ -140,9 +142,7 @@ pub(super) const SERVERS: &[Client] = &[
         how: How::Line(
             "[{keepalive, true}, {raw, 6, 4, <<{idle}:32/native>>},   % TCP_KEEPIDLE, listen options\n {raw, 6, 5, <<{interval}:32/native>>}, {raw, 6, 6, <<{count}:32/native>>}]",
         ),
-        ping: Some(
-            "between nodes: erl -kernel net_ticktime N   % the same N on all; a tick each N/4 s, so N/4 at most {idle}",
-        ),
+        ping: Some(ERLANG_TICKS),
         clues: &[&[Runtime("beam.smp")]],
         source: "erlang.org, inet:setopts/2, raw; kernel(6), net_ticktime and net_tickintensity",
         ..ROW

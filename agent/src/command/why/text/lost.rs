@@ -221,6 +221,7 @@ impl Judged {
     pub(super) fn failed(&self, what: &str, whose: &str, peer: &str) -> String {
         let example = self.example.as_ref().and_then(|life| life.end.as_ref());
         let errno = example.and_then(|end| end.errno.clone());
+        let was = if self.case.of(self.finding).count() == 1 { "was" } else { "were" };
         match (example.map(|end| end.cause), errno.as_deref()) {
             (Some(Cause::ConnectFailed), Some("ECONNREFUSED")) => {
                 format!("{} refuses: {what}{whose} could not be opened (ECONNREFUSED)", self.peer())
@@ -241,19 +242,13 @@ impl Judged {
                 if errno == Some("ETIMEDOUT") { "nobody answered" } else { "a reset answered" },
                 self.refused_new_ones().unwrap_or_default()
             ),
-            (Some(Cause::LocalClosed), _) => {
-                let was = if self.case.of(self.finding).count() == 1 { "was" } else { "were" };
-                format!(
-                    "{what}{whose} {peer} {was} closed by this host before the peer had taken what was written: its \
-                     program did not read, its host answered. That is no matter of keepalive or of the path"
-                )
-            }
-            (Some(Cause::LocalReset), _) => {
-                let was = if self.case.of(self.finding).count() == 1 { "was" } else { "were" };
-                format!(
-                    "{what}{whose} {peer} {was} aborted on this host from outside the program, as `ss -K` does (ECONNABORTED)"
-                )
-            }
+            (Some(Cause::LocalClosed), _) => format!(
+                "{what}{whose} {peer} {was} closed by this host before the peer had taken what was written: its program did \
+                 not read, its host answered. That is no matter of keepalive or of the path"
+            ),
+            (Some(Cause::LocalReset), _) => format!(
+                "{what}{whose} {peer} {was} aborted on this host from outside the program, as `ss -K` does (ECONNABORTED)"
+            ),
             (Some(Cause::Unreachable), errno) => format!(
                 "{} cannot be reached: {what}{whose} ended with {}{}",
                 self.peer(),
@@ -297,16 +292,15 @@ impl Judged {
         if was_in_use || !resets().all(|it| it.in_flight) {
             return String::new();
         }
-        let (request, at_least, it) = if resets().count() == 1 {
-            ("a request", "", "it")
+        let (request, at_least, most, it) = if resets().count() == 1 {
+            ("a request", "", "", "it")
         } else {
-            ("requests", "at least ", "them")
+            ("requests", "at least ", "up to ", "them")
         };
         if let Some(n @ 1..) = resets().map(|it| it.retransmits).max() {
             let n = counted(n, "repetition");
-            let least = if resets().count() == 1 { "" } else { "up to " };
             return format!(
-                " with {request} unanswered, after {least}{n}: the peer, or what stands in between, did not know {it} any more"
+                " with {request} unanswered, after {most}{n}: the peer, or what stands in between, did not know {it} any more"
             );
         }
         let probes_sent =

@@ -12,10 +12,7 @@ use crate::{
     model::text::count::counted,
     view::{
         life::{InWindow, Life},
-        neighbours::{
-            host_heard::HostHeard,
-            witness::{ANSWER_SECONDS, BusyTime, PeerWitness, Silence, UnansweredSince},
-        },
+        neighbours::witness::{ANSWER_SECONDS, BusyTime, PeerWitness, Silence, UnansweredSince},
     },
 };
 use std::{
@@ -151,13 +148,8 @@ pub(super) fn others_too(case: &Judged) -> Option<String> {
         let n = case.n_hanging_beside;
         let get = if n == 1 { "gets" } else { "get" };
         format!(
-            "{} to {host} {get} no answer either{}",
-            counted(n, "other connection"),
-            if case.host_heard == HostHeard::Nobody {
-                ", and nobody has heard it since"
-            } else {
-                ""
-            }
+            "{} to {host} {get} no answer either, and nobody has heard it since",
+            counted(n, "other connection")
         )
     };
     Some(
