@@ -151,10 +151,9 @@ impl Judged {
         words.join(", ")
     }
 
-    /// How many of the living hear the peer, which does not get what they send.
-    pub(super) fn n_heard(&self) -> usize {
-        let witness = |life: &&Life| PeerWitness::of(life, self.asked.now);
-        self.case.live().filter(|life| witness(life).is_heard_although_unanswered()).count()
+    /// Whether one hears the peer, which does not get what it sends.
+    pub(super) fn hears_peer(&self, life: &Life) -> bool {
+        PeerWitness::of(life, self.asked.now).is_heard_although_unanswered()
     }
 
     /// Of those that live, the ones whose data nobody answers.
@@ -179,7 +178,7 @@ impl Judged {
             up_to(n_stuck),
             counted(repeated.unwrap_or_default(), "retransmission"),
         )];
-        let n_heard = self.n_heard();
+        let n_heard = live.iter().filter(|life| self.hears_peer(life)).count();
         if n_heard > 0 {
             let whose = if n_heard == live.len() { "the" } else { "for some the" };
             words.push(format!(

@@ -98,13 +98,55 @@ fn a_port_that_is_gone_is_told_from_a_host_that_is() {
 }
 
 #[test]
+fn what_hung_after_a_moment_and_meets_nobody_now_may_be_of_a_device_that_lost_its_state() {
+    let said = |opened_seconds_ago: u32| {
+        let mut newcomer = live(&answered(2));
+        newcomer.connection.watched_seconds = f64::from(opened_seconds_ago);
+        let at = jiff::Timestamp::from_second(1000 - i64::from(opened_seconds_ago));
+        newcomer.opened_at = Some(at.unwrap().to_string());
+        let hangs = Socket { silent_ms: 100_300, retransmitting_ms: Some(100_000), ..stuck(1) };
+        let lives = vec![live(&hangs), newcomer];
+        let asked = AskedWhen { now: 1000.0, ..AskedWhen::default() };
+        said_of(&judge(lives, &[], &[], None, asked), Some("app"))
+    };
+    const LOST: &str = "or a device between has lost its state: what is repeated now meets nobody";
+    let forgotten = said(60);
+    assert!(forgotten.contains(LOST), "{forgotten}");
+    // Nothing was repeated since the newcomer was answered.
+    let open = said(10);
+    assert!(!open.contains(LOST) && !open.contains("the path is gone"), "{open}");
+}
+
+#[test]
+fn of_what_is_being_opened_only_that_has_heard_nothing() {
+    let opening = Socket {
+        state: State::SynSent,
+        in_flight: true,
+        retransmits: 3,
+        retransmitting_ms: Some(9_000),
+        ..app(1, None, 9_000)
+    };
+    let both = said(vec![live(&opening), live(&answered(2))], Some("app"));
+    let alone = said(vec![live(&opening)], Some("app"));
+    const NOTHING: &str = "1 connection so far: nothing has come from the peer";
+    assert!(alone.contains(NOTHING) && !alone.contains("more is open"), "{alone}");
+    assert!(both.contains(NOTHING), "{both}");
+}
+
+#[test]
 fn a_peer_that_is_heard_while_data_goes_unanswered_is_not_gone() {
     const HEARD: &str = "the peer is heard all the same: what this host sends does not get through";
     // It pushes each second; or it fell silent just before.
-    let live = |silent_ms| said(vec![live(&Socket { silent_ms, ..stuck(1) })], Some("app"));
-    let (pushes, silent) = (live(500), live(39_300));
+    let hangs = |silent_ms| said(vec![live(&Socket { silent_ms, ..stuck(1) })], Some("app"));
+    let (pushes, silent) = (hangs(500), hangs(39_300));
     assert!(pushes.contains(HEARD) && !pushes.contains("gone"), "{pushes}");
     assert!(!silent.contains(HEARD) && silent.contains("the path is gone"), "{silent}");
+    // One of two hears it, and one that its program has closed does, too.
+    let of = |id, silent_ms| Socket { silent_ms, ..stuck(id) };
+    let closed = Socket { state: State::FinWait1, is_orphan: true, ..of(3, 500) };
+    let all = vec![live(&of(1, 500)), live(&of(2, 39_300)), live(&closed)];
+    let some = said(all, Some("app"));
+    assert!(!some.contains(", while the peer is heard"), "{some}");
     // Its program gave it up, after some 50 s of repetitions.
     let dead = |closed_after_seconds, given_up_at: Option<&str>| {
         let socket = app(1, None, 140_000);

@@ -276,7 +276,7 @@ impl Judged {
             (true, Some(_)) if self.n_hanging_beside > self.case.of(self.finding).count() => {
                 ", nor do others to the same host get one"
             }
-            _ if self.n_heard() == self.case.of(self.finding).count() => {
+            _ if self.case.of(self.finding).all(|life| self.hears_peer(life)) => {
                 ", while the peer is heard all the same"
             }
             (true, _) if self.host_heard == HostHeard::Meanwhile => {

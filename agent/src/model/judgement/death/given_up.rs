@@ -47,3 +47,31 @@ impl Death {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::observed::{
+        ending::tests_support::RESET,
+        socket::{Socket, State, tests_support::socket},
+    };
+
+    #[test]
+    fn a_peer_that_was_heard_while_data_waited_was_not_gone_and_one_that_was_silent_as_long_was() {
+        let orphan = Socket { silent_ms: 10, ..socket() };
+        let ending = Ending { unacked: Unacked::Nothing, ..RESET };
+        let death = Death::of(&orphan, State::FinWait1, ending, None).unwrap();
+        // Closed 2 s before its end, when data had been repeated for 17 s.
+        let of = |silent_ms| {
+            let given_up = Some(GivenUp { ago_ms: 2_000, silent_ms, waited_ms: 17_000 });
+            let death = Death { given_up, ..death }.named();
+            (death.cause, death.unanswered_ms(), death.evidence(&orphan))
+        };
+        let (cause, unanswered_ms, said) = of(900);
+        assert_eq!((cause, unanswered_ms), (Cause::Abandoned, Some(19_000)));
+        assert!(said.contains("the peer was heard meanwhile") && !said.contains("gone"), "{said}");
+        let (cause, unanswered_ms, said) = of(17_300);
+        assert_eq!((cause, unanswered_ms), (Cause::Abandoned, Some(19_000)));
+        assert!(said.contains("it or the path was gone for a time"), "{said}");
+    }
+}
