@@ -18,14 +18,13 @@ use crate::{
     store::Query,
     view::{event_filter::EventFilter, peer_pattern::PeerPattern},
 };
-use std::collections::BTreeSet;
 
 /// Records of the hooks, of 256 bytes each with one byte of advice before: the table behind them stays within its bounds, and its sums
 /// are those of its rows.
 pub fn record(data: &[u8]) {
     const MOST: usize = 16;
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-    let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+    let around = Surroundings::new(limits, 250);
     let mut table = Table::new(around, Bounds::new(MOST, MOST));
     let decoder = Decoder::new(250);
     let mut last = Time(0);

@@ -90,7 +90,7 @@ fn a_fault_in_one_offset_does_not_stay_hidden() {
 /// What `keepwatch sockets --json --all` does, in this process.
 fn walk(hooks: &mut Hooks) -> Result<Vec<SocketLine>, Box<dyn Error>> {
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-    let policy = Surroundings { limits, host: host::addresses(), hz: clock::hz() };
+    let policy = Surroundings { limits, host: host::addresses().into(), hz: clock::hz() };
     let row = |socket: &Socket, owners: &[Owner]| -> Result<SocketLine, serde_json::Error> {
         let row = row::Row::new(socket, owners, None, &policy, socket.at);
         serde_json::from_value(serde_json::to_value(row)?)

@@ -57,7 +57,7 @@ fn deaths_that_no_hook_tells_are_found_by_walks_and_counted() {
     let sight = HookSight::new(hooks, Vec::new()).expect("the ring");
     let told = WatchedDeaths::default();
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-    let surroundings = Surroundings { limits, host: host::addresses(), hz: clock::hz() };
+    let surroundings = Surroundings { limits, host: host::addresses().into(), hz: clock::hz() };
     let table = Arc::new(Mutex::new(Table::new(surroundings, Bounds::new(100_000, 1000))));
     let resolver = Resolver::new("/proc".as_ref(), "/".as_ref(), 100).expect("/proc");
     let interval = Duration::from_secs(1);

@@ -136,7 +136,7 @@ mod tests {
     fn an_owner_is_shown_with_what_it_is_part_of() {
         let mut row = {
             let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-            let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
+            let around = Surroundings::new(limits, 250);
             let owner = Owner { pid: 812, fd: Some(31), comm: Comm::default() };
             Row::new(&socket(), [&owner], None, &around, socket().at)
         };
@@ -155,7 +155,7 @@ mod tests {
             let mut bytes = [0; 16];
             bytes[..name.len()].copy_from_slice(name);
             let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-            let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
+            let around = Surroundings::new(limits, 250);
             let owner = Owner { pid: 1, fd: None, comm: Comm::new(bytes) };
             Row::new(&socket(), [&owner], None, &around, socket().at)
         };

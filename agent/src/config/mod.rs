@@ -159,7 +159,7 @@ impl LimitArgs {
     pub(crate) fn surroundings(&self) -> Surroundings {
         Surroundings {
             limits: self.limits(),
-            host: crate::kernel::host::addresses(),
+            host: crate::kernel::host::addresses().into(),
             hz: crate::kernel::clock::hz(),
         }
     }

@@ -91,7 +91,7 @@ pub(crate) mod tests_support {
     /// The row of a socket on a host with the default limit.
     pub(crate) fn row(socket: &Socket) -> Row {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
+        let around = Surroundings::new(limits, 250);
         Row::new(socket, [], None, &around, socket.at)
     }
 }

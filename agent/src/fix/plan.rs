@@ -211,7 +211,7 @@ mod tests {
     fn row(socket: &Socket, limit_seconds: u32) -> Row {
         let limits =
             Limits::new(Vec::new(), IdleLimit { seconds: limit_seconds, preset: None }, true);
-        let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: HZ };
+        let around = Surroundings::new(limits, HZ);
         Row::new(socket, [], None, &around, socket.at)
     }
 
@@ -322,11 +322,9 @@ mod tests {
         let limits = |preset| {
             Limits::new(Vec::new(), IdleLimit { seconds: 600, preset: Some(preset) }, true)
         };
-        let around = |preset| Surroundings {
-            limits: limits(preset)
-                .given_by(Some(crate::model::judgement::limit_source::GivenBy::Flag), None),
-            host: std::collections::BTreeSet::new(),
-            hz: HZ,
+        let around = |preset| {
+            let by_flag = Some(crate::model::judgement::limit_source::GivenBy::Flag);
+            Surroundings::new(limits(preset).given_by(by_flag, None), HZ)
         };
         let planned = |preset| {
             let row = Row::new(&socket(), [], None, &around(preset), socket().at);

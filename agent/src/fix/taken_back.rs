@@ -118,13 +118,12 @@ mod tests {
             },
         },
     };
-    use std::collections::BTreeSet;
 
     const BOOT: &str = "this";
 
     fn row(socket: &Socket) -> Row {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+        let around = Surroundings::new(limits, 250);
         Row::new(socket, [], None, &around, socket.at)
     }
 

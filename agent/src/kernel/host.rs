@@ -1,7 +1,7 @@
 //! What the host allows: capabilities, lockdown, namespaces, addresses. Nothing here is about one
 //! socket.
 
-use crate::model::table::agent_health::HostView;
+use crate::{files, model::table::agent_health::HostView};
 use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
     thread::{CapabilitySet, CapabilitySets},
@@ -13,6 +13,7 @@ use std::{
     io,
     net::Ipv6Addr,
     os::{fd::RawFd, linux::fs::MetadataExt as _},
+    path::Path,
 };
 
 /// The inode of the initial pid namespace (`PROC_PID_INIT_INO` in include/linux/proc_ns.h).
@@ -161,9 +162,24 @@ pub fn kernel_release() -> String {
 /// Addresses of this host's interfaces in the agent's network namespace, IPv4 as IPv4-mapped. From
 /// /proc, which needs no netlink: the local table of IPv4, and the IPv6 interfaces.
 pub fn addresses() -> BTreeSet<Ipv6Addr> {
-    let v4 = fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
-    let v6 = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
-    parse_fib_trie(&v4).into_iter().chain(parse_if_inet6(&v6)).collect()
+    addresses_within(usize::MAX).unwrap_or_default()
+}
+
+/// The same, for each walk. None where that takes long: the table has every route of the host, too.
+pub fn addresses_again() -> Option<BTreeSet<Ipv6Addr>> {
+    /// Some 10,000 routes.
+    const MAX_BYTES: usize = 1 << 20;
+    addresses_within(MAX_BYTES)
+}
+
+fn addresses_within(max_bytes: usize) -> Option<BTreeSet<Ipv6Addr>> {
+    let read = |path| match files::text(Path::new(path), max_bytes) {
+        Err(files::Error::TooLarge(_)) => None,
+        // Not there without IPv6.
+        text => Some(text.unwrap_or_default()),
+    };
+    let (v4, v6) = (read("/proc/self/net/fib_trie")?, read("/proc/self/net/if_inet6")?);
+    Some(parse_fib_trie(&v4).into_iter().chain(parse_if_inet6(&v6)).collect())
 }
 
 /// `/32 host LOCAL` under an address: that address is ours.
@@ -234,6 +250,12 @@ mod tests {
         assert_eq!(in_use(v4, "TCP: inuse "), Some(3));
         assert_eq!(in_use("TCP6: inuse 7\nUDP6: inuse 0\n", "TCP6: inuse "), Some(7));
         assert_eq!(in_use("", "TCP: inuse "), None);
+    }
+
+    #[test]
+    fn the_addresses_of_this_host_are_read_and_a_large_table_is_left_alone() {
+        assert!(addresses().contains(&"::ffff:127.0.0.1".parse().unwrap()));
+        assert_eq!(addresses_within(10), None);
     }
 
     #[test]

@@ -72,7 +72,7 @@ fn sample_of(line: &str) -> Sample {
 
 fn around() -> Surroundings {
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-    Surroundings { limits, host: BTreeSet::new(), hz: 250 }
+    Surroundings::new(limits, 250)
 }
 
 fn named(name: &[u8]) -> Socket {

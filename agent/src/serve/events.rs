@@ -268,14 +268,13 @@ mod tests {
         table::{happening::Happened, histories::Histories},
     };
     use crate::view::value_enum::EventChoice;
-    use std::collections::BTreeSet;
 
     /// Long beside a tick of the scheduler, short beside the patience of a person who runs tests.
     const SIGN: Duration = Duration::from_millis(200);
 
     fn opened(port: u16, n_before: u64) -> Arc<News> {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let around = Arc::new(Surroundings { limits, host: BTreeSet::new(), hz: 250 });
+        let around = Arc::new(Surroundings::new(limits, 250));
         let mut socket = Socket { ..socket() };
         socket.remote.port = port;
         let happenings = vec![Happening::new(socket.at, socket, Happened::Opened)];
@@ -335,7 +334,7 @@ mod tests {
     #[test]
     fn of_the_dead_the_latest_of_each_worth_are_passed_on_and_all_that_live() {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+        let around = Surroundings::new(limits, 250);
         let mut histories = Histories::new(100);
         let mut record = |id, what| {
             let at = Time(id * 1_000_000_000);

@@ -229,16 +229,13 @@ mod tests_support {
         },
         table::Bounds,
     };
-    use std::{collections::BTreeSet, io, thread};
+    use std::{io, thread};
     use tokio::sync::{oneshot, watch};
 
     /// A table of `n_sockets` connections, and sums that say that a walk is done.
     pub(super) fn shared(n_sockets: u64) -> Arc<Shared> {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let mut table = Table::new(
-            Surroundings { limits, host: BTreeSet::new(), hz: 250 },
-            Bounds::new(1_000_000, 1000),
-        );
+        let mut table = Table::new(Surroundings::new(limits, 250), Bounds::new(1_000_000, 1000));
         table.begin_walk(false);
         for id in 1..=n_sockets {
             table.apply(Event::Seen(Socket { id: SocketId(id), ..socket() }));

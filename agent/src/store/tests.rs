@@ -28,7 +28,6 @@ use crate::{
     view::event_row::EventRow,
 };
 use std::{
-    collections::BTreeSet,
     fs,
     sync::{Arc, atomic},
 };
@@ -59,7 +58,7 @@ impl Drop for StateFolder {
 
 pub(super) fn around() -> Arc<Surroundings> {
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-    Arc::new(Surroundings { limits, host: BTreeSet::new(), hz: 250 })
+    Arc::new(Surroundings::new(limits, 250))
 }
 
 fn owner() -> Owner {

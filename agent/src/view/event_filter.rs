@@ -276,11 +276,10 @@ mod tests {
             socket::{Comm, Endpoint, SocketId, State, tests_support::socket},
         },
     };
-    use std::collections::BTreeSet;
 
     fn around() -> Surroundings {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        Surroundings { limits, host: BTreeSet::new(), hz: 250 }
+        Surroundings::new(limits, 250)
     }
 
     fn wanted(json: serde_json::Value) -> EventFilter {

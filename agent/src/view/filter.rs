@@ -276,17 +276,16 @@ mod tests {
         },
         observed::socket::{Comm, tests_support::socket},
     };
-    use std::collections::BTreeSet;
 
     fn admits(filter: &Filter, socket: &Socket) -> bool {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+        let around = Surroundings::new(limits, 250);
         filter.admits(socket, &around, socket.quiet_ms.into())
     }
 
     fn admits_shown(filter: &Filter, socket: &Socket) -> bool {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+        let around = Surroundings::new(limits, 250);
         filter.admits_shown(&Connection::new(socket, None, &around, socket.at), &[])
     }
 
@@ -369,7 +368,7 @@ mod tests {
             ..Filter::default()
         };
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+        let around = Surroundings::new(limits, 250);
         assert!(!overdue.admits(&socket(), &around, 349_000));
         assert!(overdue.admits(&socket(), &around, 351_000));
         let fine =
@@ -436,7 +435,7 @@ mod tests {
             assert!(!another.admits_identity(Some(&identity)), "{field} {value}-2");
             assert!(!filter(field, value).admits_identity(None), "of nobody nothing is known");
             let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-            let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+            let around = Surroundings::new(limits, 250);
             let shown = Connection::new(&socket(), Some(&identity), &around, socket().at);
             assert!(filter(field, value).admits_shown(&shown, &[]), "{field} {value}");
             assert!(!another.admits_shown(&shown, &[]), "{field} {value}-2");
@@ -468,7 +467,7 @@ mod tests {
         assert!(Filter { pid: vec![2], ..Filter::default() }.admits_owner(&owners));
         assert!(!Filter { pid: vec![2], ..process("nginx") }.admits_owner(&owners));
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+        let around = Surroundings::new(limits, 250);
         let connection = Connection::new(&socket(), None, &around, socket().at);
         let shown = |filter: &Filter| {
             filter.admits_shown(&connection, &owners.each_ref().map(RowOwner::from))

@@ -225,11 +225,10 @@ mod tests {
             socket::{Comm, tests_support::socket},
         },
     };
-    use std::collections::BTreeSet;
 
     fn around() -> Surroundings {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        Surroundings { limits, host: BTreeSet::new(), hz: 250 }
+        Surroundings::new(limits, 250)
     }
 
     fn named(id: u64, name: &[u8]) -> Socket {

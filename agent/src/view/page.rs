@@ -257,11 +257,10 @@ mod tests {
         judgement::idle_limit::{IdleLimit, Limits},
         observed::socket::{Comm, tests_support::socket},
     };
-    use std::collections::BTreeSet;
 
     fn page(sockets: &[Socket], pick: &PageRequest) -> Page {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+        let around = Surroundings::new(limits, 250);
         let mut picker = PageBuilder::new(pick);
         let unit = Identity { unit: Some("Shop.service".into()), ..Identity::default() };
         for socket in sockets {

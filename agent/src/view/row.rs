@@ -83,7 +83,7 @@ mod tests {
 
     fn around(seconds: u32) -> Surroundings {
         let limits = Limits::new(Vec::new(), IdleLimit { seconds, preset: None }, true);
-        Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 }
+        Surroundings::new(limits, 250)
     }
 
     fn row() -> Row {

@@ -409,7 +409,7 @@ mod tests {
         ];
         let azure = IdleLimit { seconds: 240, preset: Some("azure") };
         let limits = Limits::new(paths, azure, true);
-        let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
+        let around = Surroundings::new(limits, 250);
         let identities = identities();
         let mut writer = RowWriter::default();
         for (n, socket) in sockets().into_iter().enumerate() {

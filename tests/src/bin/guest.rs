@@ -33,6 +33,8 @@ const FOLDER: &str = "/tests";
 const TRACING: &str = "/sys/kernel/tracing";
 /// What the mechanisms hook.
 const TIMER: &str = "tcp_keepalive_timer";
+/// The modules of a middlebox.
+const MIDDLEBOX: [&str; 5] = ["nf_tables", "nft_ct", "nft_chain_nat", "nft_nat", "nft_reject_inet"];
 const N_FILES: u64 = 524_288;
 /// At most this number of failures is tried once more, alone: emulation on a busy machine takes away seconds,
 /// and the newest kernels skip a hook while a task that was preempted is in it. More than any suite has:
@@ -129,7 +131,7 @@ fn missing_features(report: &mut ReportPort) -> Vec<&'static str> {
             "tracepoint",
             has_event("timer/timer_expire_entry") && has_event("timer/timer_expire_exit"),
         ),
-        ("a middlebox", ["nf_tables", "nft_ct", "nft_reject_inet"].into_iter().all(has_module)),
+        ("a middlebox", MIDDLEBOX.into_iter().all(has_module)),
         ("io_uring commands", has_function("io_uring_cmd_sock")),
         (
             "32-bit system calls",

@@ -1,17 +1,18 @@
 //! A middlebox: Linux's own connection tracking with an idle limit, as in NAT gateways and
-//! firewalls that are built on it.
+//! firewalls that are built on it. And a node that passes on what comes to an address of its own.
 
 use crate::{kernel::netns::NetworkNamespace, skip::skip, tool};
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
     io::Write as _,
+    net::SocketAddr,
     ops::Range,
     process::{Command, Stdio},
 };
 
 /// Options of the kernel.
-const NEEDED: [&str; 5] =
-    ["NF_CONNTRACK", "NF_TABLES", "NF_TABLES_INET", "NFT_CT", "NFT_REJECT_INET"];
+const NEEDED: [&str; 6] =
+    ["NF_CONNTRACK", "NF_TABLES", "NF_TABLES_INET", "NFT_CT", "NFT_NAT", "NFT_REJECT_INET"];
 
 /// What a middlebox answers to a packet of a connection that it has forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,16 +55,63 @@ pub(crate) fn install(router: &NetworkNamespace, idle_limit: u32, answer: Middle
         }}",
         answer.rule()
     );
-    let refused = router.run(|| nft(&rules)).err();
-    if let Some(why) = refused {
-        assert!(!tool::kernel_has(&NEEDED), "this kernel has nf_tables and conntrack, yet: {why}");
-        skip("a middlebox", format!("which this kernel cannot be: {why}"));
+    if !filters(router, &rules) {
         return false;
     }
     // What is in the middle of a connection is not taken for the begin of one.
     router.set("netfilter/nf_conntrack_tcp_loose", 0);
     router.set("netfilter/nf_conntrack_tcp_timeout_established", idle_limit);
     true
+}
+
+/// Makes a router a node: what comes to `service`, an address of its own, is passed on to `server`. `leaves_from`: ports from
+/// which it goes on; without them from where it came. False where this kernel has no nf_tables.
+#[track_caller]
+pub(crate) fn pass_on(
+    router: &NetworkNamespace,
+    service: SocketAddr,
+    server: SocketAddr,
+    leaves_from: Option<Range<u16>>,
+) -> bool {
+    let (SocketAddr::V4(service), SocketAddr::V4(server)) = (service, server) else {
+        panic!("both by IPv4");
+    };
+    let source = leaves_from.map_or_else(String::new, |ports| {
+        let (from, to) = (ports.start, ports.end - 1);
+        format!(
+            "ip daddr {} tcp dport {} snat to {}:{from}-{to}",
+            server.ip(),
+            server.port(),
+            service.ip()
+        )
+    });
+    let rules = format!(
+        "table ip node {{
+            chain to_service {{
+                type nat hook prerouting priority -100;
+                ip daddr {} tcp dport {} dnat to {server}
+            }}
+            chain from_node {{
+                type nat hook postrouting priority 100;
+                {source}
+            }}
+        }}",
+        service.ip(),
+        service.port(),
+    );
+    router.ip(&format!("address add {}/32 dev lo", service.ip()));
+    filters(router, &rules)
+}
+
+/// Gives the router rules. False where this kernel has no connection tracking by nf_tables.
+#[track_caller]
+fn filters(router: &NetworkNamespace, rules: &str) -> bool {
+    let refused = router.run(|| nft(rules)).err();
+    if let Some(why) = &refused {
+        assert!(!tool::kernel_has(&NEEDED), "this kernel has nf_tables and conntrack, yet: {why}");
+        skip("a middlebox", format!("which this kernel cannot be: {why}"));
+    }
+    refused.is_none()
 }
 
 /// `nft -f -`.

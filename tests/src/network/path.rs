@@ -9,7 +9,7 @@ use crate::{
     },
     network::middlebox::{self, MiddleboxAnswer},
 };
-use std::{net::SocketAddr, os::fd::OwnedFd};
+use std::{net::SocketAddr, ops::Range, os::fd::OwnedFd};
 
 const BACKLOG: i32 = 512;
 
@@ -22,6 +22,7 @@ pub struct NetworkPath {
     pub far: NetworkNamespace,
     /// Where the server listens.
     pub server: SocketAddr,
+    service: Option<SocketAddr>,
     middle: Option<NetworkNamespace>,
     client: String,
     listener: OwnedFd,
@@ -80,6 +81,22 @@ impl NetworkPath {
         middlebox::install(self.middle(), idle_limit, answer).then_some(self)
     }
 
+    /// From now on the router is a node of a cluster, and `service` an address of its own: what comes there is passed on to
+    /// the server, from one of the ports `leaves_from` if there are any.
+    pub fn with_service(
+        self,
+        service: SocketAddr,
+        leaves_from: Option<Range<u16>>,
+    ) -> Option<Self> {
+        let is_node = middlebox::pass_on(self.middle(), service, self.server, leaves_from);
+        is_node.then_some(Self { service: Some(service), ..self })
+    }
+
+    /// Where clients connect to: the Service if there is one, else the server.
+    pub fn entrance(&self) -> SocketAddr {
+        self.service.unwrap_or(self.server)
+    }
+
     fn between(
         near: NetworkNamespace,
         middle: Option<NetworkNamespace>,
@@ -89,13 +106,13 @@ impl NetworkPath {
     ) -> Self {
         let server = server.parse().expect("an address");
         let listener = far.run(|| socket::listener(Family::V4, server, BACKLOG, &Plan::NOTHING));
-        Self { near, far, server, middle, client: client.to_owned(), listener }
+        Self { near, far, server, service: None, middle, client: client.to_owned(), listener }
     }
 
     /// A connection from the near host to the far one.
     #[track_caller]
     pub fn connect(&self, plan: &Plan) -> Ends {
-        let client = self.near.run(|| socket::connected(Family::V4, self.server, plan));
+        let client = self.near.run(|| socket::connected(Family::V4, self.entrance(), plan));
         let local = socket::local_address(&client);
         Ends { client, accepted: socket::accepted(&self.listener), local }
     }
@@ -128,7 +145,8 @@ impl NetworkPath {
         self.middle().ip(&format!("route replace unreachable {network}"));
     }
 
-    const fn middle(&self) -> &NetworkNamespace {
+    /// The router.
+    pub const fn middle(&self) -> &NetworkNamespace {
         self.middle.as_ref().expect("there is something between the hosts")
     }
 }

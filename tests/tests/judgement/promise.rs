@@ -2,8 +2,12 @@
 
 use crate::watched_path::{LIMIT_SECONDS, WatchedPath};
 use keepwatch_tests::{
+    answer::row::SocketLine,
     kernel::socket::{self, Keepalive, Plan, Road, SocketOption},
-    network::ending::{exchange, wait_for_quiet},
+    network::{
+        ending::{exchange, wait_for_quiet},
+        path::NetworkPath,
+    },
     wait::now,
 };
 use std::time::Duration;
@@ -52,7 +56,7 @@ fn probes_of_the_peer_keep_a_connection_and_are_no_survived_quiet_time() {
     Road::Call.set(&ends.accepted, SocketOption::KeepIdle, 2);
     Road::Call.set(&ends.accepted, SocketOption::KeepIntvl, 2);
     Road::Call.set(&ends.accepted, SocketOption::Keepalive, 1);
-    let never_overdue = |row: &keepwatch_tests::answer::row::SocketLine| {
+    let never_overdue = |row: &SocketLine| {
         assert_ne!(row.condition.as_deref(), Some("overdue"), "{row:?}");
         row.verdict == "kept"
     };
@@ -89,4 +93,35 @@ fn traffic_keeps_a_connection_until_it_stops_and_a_quiet_neighbour_is_not_kept()
     watched.until(pinged.local, "is off and overdue", |row| {
         row.verdict == "off" && row.condition.as_deref() == Some("overdue")
     });
+}
+
+#[test]
+fn what_the_node_passes_on_is_judged_as_a_path_although_the_address_is_its_own() {
+    let service = "10.96.0.10:443".parse().expect("an address");
+    // From another port: no socket says that it is the other end, as if that were on another host.
+    let passed_on = NetworkPath::router().with_service(service, Some(2000..3000));
+    let Some(watched) = passed_on.map(WatchedPath::from_node) else { return };
+    let ends = watched.path.connect(&Plan::NOTHING);
+    exchange(&ends.client, &ends.accepted);
+    let row = watched.until(ends.local, "is off", |row| row.verdict == "off");
+    assert!(row.meaning.contains("is of this host, which passes it on"), "{row:?}");
+    // The next one is so from its first moment on, and one with keepalive is protected.
+    let protected = watched.path.connect(&Plan::keepalive(3, 2, 3));
+    let known = |row: &SocketLine| {
+        assert_ne!(row.verdict, "local", "{row:?}");
+        row.verdict == "protected"
+    };
+    watched.until(protected.local, "is protected", known);
+}
+
+#[test]
+fn what_the_node_passes_on_to_itself_is_local() {
+    let service = "10.96.0.10:443".parse().expect("an address");
+    let passed_on = NetworkPath::router().with_service(service, None);
+    let Some(watched) = passed_on.map(WatchedPath::from_node) else { return };
+    let ends = watched.path.connect(&Plan::NOTHING);
+    exchange(&ends.client, &ends.accepted);
+    watched.until(ends.local, "is watched", |row| row.watched_seconds >= 5.0);
+    let is_local = |row: &SocketLine| row.verdict == "local";
+    watched.always(ends.local, Duration::from_secs(3), is_local);
 }

@@ -28,6 +28,13 @@ impl WatchedPath {
         Self { path, agent: Agent::start(&ARGS) }
     }
 
+    /// The agent is on the router, as on a node of a cluster whose pods are the near hosts.
+    #[track_caller]
+    pub(crate) fn from_node(path: NetworkPath) -> Self {
+        let agent = path.middle().run(|| Agent::start(&ARGS));
+        Self { path, agent }
+    }
+
     #[track_caller]
     pub(crate) fn cable() -> Self {
         Self::of(NetworkPath::cable())
@@ -38,7 +45,7 @@ impl WatchedPath {
     pub(crate) fn row(&self, local: SocketAddr) -> Option<SocketLine> {
         let netns = self.path.near.inode().to_string();
         let rows = self.agent.sockets(&["--netns", &netns]);
-        rows.into_iter().find(|row| row.local == local && row.remote == self.path.server)
+        rows.into_iter().find(|row| row.local == local && row.remote == self.path.entrance())
     }
 
     /// Waits until the agent says this of it.

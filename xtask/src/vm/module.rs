@@ -11,7 +11,8 @@ use std::{
 
 /// Cables between namespaces, middleboxes, and what `ss` asks. Debian's cloud kernels have the rest
 /// built in.
-pub(crate) const WANTED: [&str; 5] = ["veth", "nf_tables", "nft_ct", "nft_reject_inet", "tcp_diag"];
+pub(crate) const WANTED: [&str; 7] =
+    ["veth", "nf_tables", "nft_ct", "nft_chain_nat", "nft_nat", "nft_reject_inet", "tcp_diag"];
 /// kTLS and its cipher, which not every kernel has, or has built in.
 pub(crate) const WANTED_IF_MODULES: [&str; 5] =
     ["tls", "aes_generic", "ctr", "ghash_generic", "gcm"];

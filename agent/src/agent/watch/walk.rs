@@ -6,7 +6,10 @@ use crate::{
     log::in_full,
     model::{
         observed::socket::Time,
-        table::{agent_health::AgentHealth, happening::Notice},
+        table::{
+            agent_health::{AgentHealth, HostView},
+            happening::Notice,
+        },
     },
 };
 use std::time::Duration;
@@ -77,6 +80,11 @@ impl<A: Audience> Watch<A> {
         self.read()?;
         let ended = clock::now();
         let n_gone = table(&self.table).end_walk();
+        self.health.host_view = host::view();
+        if let Some(own) = host::addresses_again() {
+            let sees_all = self.health.host_view == HostView::Whole;
+            table(&self.table).set_addresses(own, sees_all);
+        }
         self.look_up();
         // What is published together is of one moment: no more received than was submitted.
         self.drain();
@@ -90,7 +98,6 @@ impl<A: Audience> Watch<A> {
         self.health.walk_cpu_ms = u64::try_from(took_cpu.as_millis()).unwrap_or(u64::MAX);
         self.health.n_walks += 1;
         self.health.n_failed_in_a_row = 0;
-        self.health.host_view = host::view();
         self.health.walk_seconds = Duration::from_millis(ended.ms_since(began)).as_secs_f64();
         self.health.walked_at_seconds = clock::unix_seconds();
         self.publish(ended);

@@ -232,7 +232,6 @@ mod tests {
         },
     };
     use std::{
-        collections::BTreeSet,
         net::{TcpListener, TcpStream},
         os::fd::AsRawFd as _,
     };
@@ -259,7 +258,7 @@ mod tests {
         let fd = u32::try_from(stream.as_raw_fd()).ok();
         let owner = Owner { pid: std::process::id(), fd, comm: Comm::default() };
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+        let around = Surroundings::new(limits, 250);
         let difference = |socket: &Socket| {
             let row = Row::new(socket, [&owner], None, &around, socket.at);
             compare(&mut OpenProcesses::default(), &row).unwrap()
@@ -297,7 +296,7 @@ mod tests {
     #[test]
     fn a_part_is_chosen_of_all() {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+        let around = Surroundings::new(limits, 250);
         let mut rows = ChosenRows::new(Some(10));
         for id in 1..=1000 {
             let socket = Socket { id: SocketId(id), ..socket() };

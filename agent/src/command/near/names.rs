@@ -135,7 +135,7 @@ mod tests {
 
     fn words(filter: serde_json::Value) -> String {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+        let around = Surroundings::new(limits, 250);
         let filter = serde_json::from_value(filter).unwrap();
         let mut near = NearNames::of(&filter);
         let unit = Identity { unit: Some("checkout.service".into()), ..Identity::default() };

@@ -12,7 +12,7 @@ use crate::model::{
 /// A host with three connections that came in to `session`, and two that `app` opened, one of which is being closed.
 fn said(filter: serde_json::Value, looks_at: LooksAt) -> Option<String> {
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-    let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+    let around = Surroundings::new(limits, 250);
     let of = |name: &str, socket: Socket| {
         let mut comm = [0; 16];
         comm[..name.len()].copy_from_slice(name.as_bytes());

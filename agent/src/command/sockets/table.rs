@@ -149,13 +149,12 @@ mod tests {
         },
         observed::socket::{Comm, Owner, Socket, tests_support::socket},
     };
-    use std::collections::BTreeSet;
 
     const PLAIN: Style = Style { colour: false };
 
     fn row(socket: &Socket) -> Row {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+        let around = Surroundings::new(limits, 250);
         Row::new(socket, socket.owner.iter(), None, &around, socket.at)
     }
 

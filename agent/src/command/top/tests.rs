@@ -30,13 +30,13 @@ use ratatui::{
     crossterm::event::{KeyCode, KeyEvent, KeyModifiers},
     style::{Color, Modifier},
 };
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 const PAUSE: Duration = Duration::from_secs(2);
 
 fn around() -> Surroundings {
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-    Surroundings { limits, host: BTreeSet::new(), hz: 250 }
+    Surroundings::new(limits, 250)
 }
 
 /// Number n has been quiet for n tenths of a second, n up to 5,000: those from 3,501 on are overdue.

@@ -194,11 +194,11 @@ mod tests {
         },
         table::happening::{Happened, Happening},
     };
-    use std::{collections::BTreeSet, sync::Arc};
+    use std::sync::Arc;
 
     fn row(what: Happened) -> EventRow {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+        let around = Surroundings::new(limits, 250);
         let unit = Identity { unit: Some("checkout.service".into()), ..Identity::default() };
         let mut name = [0; 16];
         name[..7].copy_from_slice(b"python3");

@@ -80,10 +80,9 @@ pub trait ConnectionFacts {
     /// What is wrong with it now, whatever the path.
     fn diagnosis(&self) -> Option<Diagnosis>;
 
-    /// Whether both ends have one address, or the peer's is a loopback address.
+    /// Whether the peer's address is a loopback address.
     fn is_loopback(&self) -> bool {
-        let remote = self.remote().addr;
-        remote.to_canonical().is_loopback() || remote == self.local().addr
+        self.remote().addr.to_canonical().is_loopback()
     }
 }
 

@@ -89,7 +89,7 @@ mod tests {
         },
         observed::socket::{Socket, tests_support::socket},
     };
-    use std::{collections::BTreeSet, net::SocketAddr};
+    use std::net::SocketAddr;
 
     fn path(name: &str, peers: &str, seconds: u32) -> ConfiguredPath {
         let limit = IdleLimit { seconds, preset: None };
@@ -104,7 +104,7 @@ mod tests {
         let sure = LearnedLimit { seconds: 60, kept_seconds: 30, confidence: Confidence::Sure };
         let home = Some(socket().netns);
         let limits = limits.with_learned([(taught, sure)].into(), home).unwrap();
-        Surroundings { limits, host: BTreeSet::new(), hz: 250 }
+        Surroundings::new(limits, 250)
     }
 
     fn limit_of(around: &Surroundings, remote: &str) -> String {

@@ -8,6 +8,7 @@ pub mod destination;
 pub mod facts;
 pub mod gap;
 pub mod given_limits;
+pub mod host_addresses;
 pub mod idle_limit;
 pub mod learned;
 pub mod learned_limit;

@@ -38,6 +38,7 @@ mod tests {
             socket::{Socket, State, tests_support::socket},
         },
     };
+    use std::collections::BTreeSet;
 
     fn condition(socket: &Socket) -> Condition {
         around(350).condition(socket).condition
@@ -143,7 +144,7 @@ mod tests {
         assert_eq!(condition(&half), Condition::Overdue);
         assert_eq!(condition(&Socket { is_orphan: true, ..half }), Condition::Fine);
         let mut local = around(350);
-        local.host.insert(quiet.remote.addr);
+        local.host = BTreeSet::from([quiet.remote.addr]).into();
         assert_eq!(local.condition(&quiet).condition, Condition::Fine);
     }
 

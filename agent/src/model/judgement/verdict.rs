@@ -2,6 +2,7 @@
 
 use super::{
     facts::ConnectionFacts,
+    host_addresses::HostAddresses,
     idle_limit::{Applied, Limits, PathNumber, is_kept_over, limit_in_words, limit_sentence},
     promise_text::probes_in_words,
 };
@@ -9,7 +10,6 @@ use crate::model::text::{
     closed_set::closed_set,
     duration::{duration, tenths},
 };
-use std::{collections::BTreeSet, net::Ipv6Addr};
 
 closed_set! {
     /// What keepwatch promises of a connection.
@@ -39,8 +39,8 @@ impl Verdict {
 pub struct Surroundings {
     /// How long each path keeps a quiet connection.
     pub limits: Limits,
-    /// Addresses of this host, IPv4 as IPv4-mapped.
-    pub host: BTreeSet<Ipv6Addr>,
+    /// The addresses of this host.
+    pub host: HostAddresses,
     /// Ticks of the kernel's clock per second (CONFIG_HZ).
     pub hz: u32,
 }
@@ -51,6 +51,11 @@ pub(crate) const N_LIMITS_WATCHED: u32 = 3;
 const QUIET_PART: u64 = 2;
 
 impl Surroundings {
+    /// Of a host whose addresses are not known.
+    pub fn new(limits: Limits, hz: u32) -> Self {
+        Self { limits, host: HostAddresses::default(), hz }
+    }
+
     /// The verdict on a connection.
     pub fn verdict(&self, of: &impl ConnectionFacts) -> Verdict {
         if self.is_local(of) { Verdict::Local } else { self.verdict_on_path(of) }
@@ -94,15 +99,20 @@ impl Surroundings {
     /// The verdict in words, with the numbers that decided it.
     pub fn reason(&self, of: &impl ConnectionFacts) -> String {
         if self.is_local(of) {
-            let is_loopback = of.remote().addr.to_canonical().is_loopback();
-            let unless = if is_loopback {
+            let unless = if of.is_loopback() {
                 ""
             } else {
-                ", unless the host passes it on (DNAT, a Service of Kubernetes), which is not seen"
+                ", unless the host passes it on (DNAT, a Service of Kubernetes)"
             };
             return format!("the peer's address is of this host: no middlebox in between{unless}");
         }
-        self.reason_on_path(of)
+        let reason = self.reason_on_path(of);
+        if self.host.passes_on(of.remote()) {
+            return format!(
+                "the peer's address is of this host, which passes it on: no socket here is the other end; {reason}"
+            );
+        }
+        reason
     }
 
     /// The same as if the peer were on another host.
@@ -146,7 +156,9 @@ impl Surroundings {
 
     /// Whether the peer is on this host.
     pub fn is_local(&self, of: &impl ConnectionFacts) -> bool {
-        of.is_loopback() || self.host.contains(&of.remote().addr)
+        let (local, remote) = (of.local(), of.remote());
+        let is_same = local.addr == remote.addr && !self.host.passes_on(remote);
+        of.is_loopback() || is_same || self.host.has(remote)
     }
 }
 
@@ -163,7 +175,7 @@ pub(crate) mod tests_support {
     /// Paths that forget after this number of seconds.
     pub(crate) fn around(seconds: u32) -> Surroundings {
         let limits = Limits::new(Vec::new(), IdleLimit { seconds, preset: None }, true);
-        Surroundings { limits, host: BTreeSet::new(), hz: 250 }
+        Surroundings::new(limits, 250)
     }
 }
 
@@ -178,6 +190,7 @@ mod tests {
             watched::Watched,
         },
     };
+    use std::collections::BTreeSet;
 
     fn with(idle_seconds: u32, interval_seconds: u32) -> Socket {
         let own = OwnSettings { idle_seconds, interval_seconds, ..OwnSettings::default() };
@@ -324,7 +337,7 @@ mod tests {
     #[test]
     fn peers_on_this_host_are_local() {
         let mut around = around(350);
-        around.host.insert(socket().remote.addr);
+        around.host = BTreeSet::from([socket().remote.addr]).into();
         assert_eq!(around.verdict(&socket()), Verdict::Local);
         assert_eq!(around.until_limit_ms(&socket(), 0), None);
         assert_eq!(around.verdict_on_path(&socket()), Verdict::Off, "as a path would find it");

@@ -133,7 +133,7 @@ fn step() -> impl Strategy<Value = TableStep> {
 
 fn small() -> Table {
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-    let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+    let around = Surroundings::new(limits, 250);
     Table::new(around, Bounds::new(MOST, MOST))
 }
 

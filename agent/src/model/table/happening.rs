@@ -316,7 +316,6 @@ mod tests {
             socket::{State, tests_support::socket},
         },
     };
-    use std::collections::BTreeSet;
 
     fn death(cause: Cause) -> Death {
         Death {
@@ -339,11 +338,8 @@ mod tests {
 
     #[test]
     fn parts_of_news_have_all_happenings_once_in_order_and_their_numbers() {
-        let around = Arc::new(Surroundings {
-            limits: Limits::new(Vec::new(), IdleLimit::default(), false),
-            host: BTreeSet::new(),
-            hz: 250,
-        });
+        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+        let around = Arc::new(Surroundings::new(limits, 250));
         let opened = |n| Happening::new(Time(n), socket(), Happened::Opened);
         let news = |n| News {
             n_before: 7,

@@ -16,6 +16,7 @@ mod learned_limits;
 mod missed_events;
 pub mod orphan_owners;
 mod others;
+mod own_addresses;
 mod owner_ids;
 pub mod owner_label;
 mod reconfigure;

@@ -253,7 +253,7 @@ mod tests {
 
     fn around() -> Surroundings {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        Surroundings { limits, host: BTreeSet::new(), hz: 250 }
+        Surroundings::new(limits, 250)
     }
 
     fn roll() -> OwnerNumbers {

@@ -20,7 +20,7 @@ use crate::model::{
 
 pub(in crate::model) fn table() -> Table {
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-    Table::new(Surroundings { limits, host: BTreeSet::new(), hz: 250 }, Bounds::new(1000, 1000))
+    Table::new(Surroundings::new(limits, 250), Bounds::new(1000, 1000))
 }
 
 fn owned(id: u64, fd: u32) -> Socket {

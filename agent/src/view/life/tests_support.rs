@@ -17,7 +17,7 @@ use crate::model::{
 
 pub(crate) fn around() -> Surroundings {
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-    Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 }
+    Surroundings::new(limits, 250)
 }
 
 /// A connection of `app`, quiet for `quiet_ms`; keepalive on if `idle_seconds` is some.

@@ -17,7 +17,7 @@ use crate::{
 
 fn shown(columns: usize) -> Vec<String> {
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-    let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+    let around = Surroundings::new(limits, 250);
     let mut report = Report::new(Policy::default(), around.clone());
     report.add(CheckedConnection::of_socket(&socket(), &[], None, &around));
     let look = ReportStyle { style: Style { colour: false }, columns };
@@ -28,7 +28,7 @@ fn shown(columns: usize) -> Vec<String> {
 
 fn report(sockets: &[Socket], refused: &[RefusedSetting]) -> Report {
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-    let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+    let around = Surroundings::new(limits, 250);
     let mut report = Report::new(Policy::default(), around.clone());
     for socket in sockets {
         let judged = CheckedConnection::of_socket(socket, &[], None, &around);
@@ -138,7 +138,7 @@ fn a_case_of_junit_keeps_its_name_whatever_is_momentary() {
 #[test]
 fn the_word_to_paste_is_a_name_only_where_no_shell_and_no_option_can_be_made_of_it() {
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-    let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+    let around = Surroundings::new(limits, 250);
     let word = |pid: u32, name: &[u8]| {
         let mut report = Report::new(Policy::default(), around.clone());
         let mut bytes = [0; 16];

@@ -9,11 +9,10 @@ use crate::model::{
         socket::{Socket, tests_support::socket},
     },
 };
-use std::collections::BTreeSet;
 
 fn around() -> Surroundings {
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-    Surroundings { limits, host: BTreeSet::new(), hz: 250 }
+    Surroundings::new(limits, 250)
 }
 
 /// A socket of `web`.

@@ -292,7 +292,7 @@ mod tests {
 
     fn around() -> Surroundings {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        Surroundings { limits, host: BTreeSet::new(), hz: 250 }
+        Surroundings::new(limits, 250)
     }
 
     fn record(histories: &mut Histories, happening: &Happening) {
@@ -430,7 +430,7 @@ mod tests {
     fn a_peer_that_was_on_this_host_was_so_then() {
         let mut histories = Histories::new(10);
         let (away, mut here) = (around(), around());
-        here.host.insert(socket().remote.addr);
+        here.host = BTreeSet::from([socket().remote.addr]).into();
         for around in [&here, &away, &here] {
             histories.record(&happening(1, 1, Happened::ProbeSent), around);
         }

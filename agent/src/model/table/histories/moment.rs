@@ -235,7 +235,7 @@ impl PastSurroundings {
     /// Those of `socket`, out of those of all.
     pub(super) fn of(&mut self, socket: &Socket, around: &Surroundings) -> Arc<Surroundings> {
         let applied = around.limits.of(socket);
-        let own = around.host.contains(&socket.remote.addr).then_some(socket.remote.addr);
+        let own = around.host.has(socket.remote).then_some(socket.remote.addr);
         let is_same = |known: &Surroundings| known.hz == around.hz && only(known) == Some(applied);
         let known = self.known.iter().find(|(local, known)| *local == own && is_same(known));
         if let Some((_, known)) = known {
@@ -245,7 +245,7 @@ impl PastSurroundings {
             self.known.retain(|(_, known)| Arc::strong_count(known) > 1);
         }
         let limits = Limits::only(applied.clone());
-        let host: BTreeSet<_> = own.into_iter().collect();
+        let host = own.into_iter().collect::<BTreeSet<_>>().into();
         let new = Arc::new(Surroundings { limits, host, hz: around.hz });
         self.known.push((own, Arc::clone(&new)));
         new
