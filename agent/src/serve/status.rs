@@ -2,7 +2,7 @@
 
 use super::Shared;
 use crate::{
-    kernel::{proc_source, sandbox::Sandbox},
+    kernel::{hooks::Signal, proc_source, sandbox::Sandbox},
     model::{
         judgement::given_limits::GivenPath,
         table::agent_health::{EventFlow, WithoutEbpf},
@@ -75,6 +75,11 @@ pub(crate) struct Hook {
 }
 
 impl AgentStatus {
+    /// Whether a hook of it carries this signal.
+    pub(crate) fn carries(&self, signal: Signal) -> bool {
+        self.hooks.iter().any(|hook| hook.signal == signal.as_str() && hook.attached)
+    }
+
     /// What this process says of itself.
     pub(super) fn new(shared: &Shared) -> Self {
         let snapshot = shared.totals();

@@ -328,7 +328,12 @@ impl ConnectionGroup {
         if self.has_own_values() || self.lives.iter().any(is_set) {
             return Some(false);
         }
-        self.lives.iter().all(|life| life.is_whole).then_some(true)
+        self.lives.iter().all(|life| life.is_whole && !life.calls_unseen).then_some(true)
+    }
+
+    /// Whether nobody saw who called setsockopt on them, for there was no hook.
+    pub(crate) fn calls_unseen(&self) -> bool {
+        self.lives.iter().any(|life| life.calls_unseen)
     }
 
     /// Whether events were lost while one of them was watched.

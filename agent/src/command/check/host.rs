@@ -44,10 +44,7 @@ pub(super) fn check(
     let began = clock::now();
     if let Some(status) = args.source.agent(path)? {
         report.sum.source = format!("the agent, process {}", status.pid);
-        let is_carried = |signal: Signal| {
-            status.hooks.iter().any(|hook| hook.signal == signal.as_str() && hook.attached)
-        };
-        if wants_calls && !is_carried(Signal::Setsockopt) {
+        if wants_calls && !status.carries(Signal::Setsockopt) {
             warn!("the agent is blind to setsockopt: refused settings are not judged");
         }
         let refused = refused_settings(path, &args.filter, &report.around)?;

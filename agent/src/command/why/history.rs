@@ -2,6 +2,7 @@
 
 use crate::{
     command::{Failure, time_window::TimeWindow, timestamp::unix_seconds},
+    kernel::hooks::Signal,
     model::{
         judgement::{death::Cause, learned::LearnedRow, worth::Worth},
         text::count::counted,
@@ -193,6 +194,9 @@ pub(super) fn what_is_missing(
         let not_seen = status.not_seen.join("; ");
         missing.push(format!("the agent reads /proc, without eBPF: not seen are {not_seen}"));
     }
+    if is_blind_to_calls(status) {
+        missing.push("the agent has no hook for setsockopt: who set what is not known".to_owned());
+    }
     let n_lost = status.flow.n_lost();
     // The history has them by the minute.
     if n_lost > 0 && matches!(history, HistorySource::None) {
@@ -203,6 +207,11 @@ pub(super) fn what_is_missing(
         ));
     }
     Ok((!missing.is_empty()).then(|| missing.join("; ")))
+}
+
+/// Whether an agent with hooks has none that sees calls.
+pub(super) fn is_blind_to_calls(status: &AgentStatus) -> bool {
+    !status.hooks.is_empty() && !status.carries(Signal::Setsockopt)
 }
 
 /// What is to be said of deaths that are later than now.

@@ -23,8 +23,10 @@ use crate::model::{
         verdict::Verdict,
     },
     observed::{
-        probe_timing::quiet_before::QuietBeforeProbe, setsockopt::SockOpt, setting::OwnValues,
-        socket::State,
+        probe_timing::quiet_before::QuietBeforeProbe,
+        setsockopt::SockOpt,
+        setting::OwnValues,
+        socket::{DirectionFrom, State},
     },
     table::happening::EventName,
     text::{
@@ -128,6 +130,9 @@ pub(crate) struct Life {
     /// none.
     #[serde(rename = "seen_from_opening")]
     pub is_whole: bool,
+    /// The agent has no hook for calls: of `calls`, all may be missing.
+    #[serde(skip)]
+    pub calls_unseen: bool,
     /// Events were lost while it was watched: a call that `calls` lacks may be one of them.
     pub events_lost: bool,
     /// The time of its opening, if that was seen: RFC 3339, UTC.
@@ -165,12 +170,14 @@ pub(crate) struct Life {
 impl Life {
     /// A connection that exists now, without calls: only the history knows those.
     pub(crate) fn live(row: Row) -> Self {
+        let sent_its_syn = row.direction_from == DirectionFrom::Seen;
         Self {
+            is_whole: row.connection.state == State::SynSent && sent_its_syn,
             connection: row.connection,
             owners: row.owners,
             calls: Vec::new(),
             changed: Vec::new(),
-            is_whole: false,
+            calls_unseen: false,
             events_lost: false,
             opened_at: None,
             given_up_at: None,
@@ -236,6 +243,7 @@ impl Life {
             calls: Vec::new(),
             changed: Vec::new(),
             is_whole,
+            calls_unseen: false,
             events_lost: false,
             given_up_at: details.given_up_seconds.and_then(|ago| before(&end.at, ago)),
             unanswered_times: Vec::new(),

@@ -7,7 +7,7 @@ use super::{
 use crate::model::observed::{
     ending::{Ending, Unacked, Unsent},
     peer_closed::PeerClosed,
-    socket::{Socket, State},
+    socket::{DirectionFrom, Socket, State},
 };
 
 #[test]
@@ -137,6 +137,15 @@ fn what_is_being_opened_is_not_called_unprotected_and_a_half_closed_one_that_wai
     assert_eq!(live(&half_closed).finding(), Finding::Unprotected);
     let closed = Socket { is_orphan: true, ..half_closed };
     assert_eq!(live(&closed).finding(), Finding::Fine);
+}
+
+#[test]
+fn what_is_being_opened_was_watched_from_its_beginning_if_its_syn_was_seen() {
+    let at =
+        |state, direction_from| live(&Socket { state, direction_from, ..app(1, None, 0) }).is_whole;
+    assert!(at(State::SynSent, DirectionFrom::Seen));
+    assert!(!at(State::SynSent, DirectionFrom::Inferred));
+    assert!(!at(State::Established, DirectionFrom::Seen), "its opening says so");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::{
         Failure,
         source::{Kernel, Source, living::LivingRows, peer_lives},
         time_window::TimeWindow,
+        timestamp::unix_seconds,
     },
     config,
     drill::notes::NotedDrills,
@@ -32,7 +33,7 @@ use crate::{
     view::{
         event_row::EventRow,
         filter::Filter,
-        life::{Life, lives as lives_of},
+        life::{Life, LifeEnd, lives as lives_of},
         row::Row,
     },
 };
@@ -101,6 +102,12 @@ pub(super) fn find(
         })
         .mark(&mut lives);
     history::add_calls(&mut lives, sources.history.living_calls()?);
+    if let Some(since) = sources.blind_to_calls_since {
+        let is_later = |end: &LifeEnd| unix_seconds(&end.at).is_some_and(|at| at >= since);
+        for life in &mut lives {
+            life.calls_unseen = life.end.as_ref().is_none_or(is_later);
+        }
+    }
     if let Some(agent) = sources.agent {
         sources.notes.extend(inherited::add(agent, &mut lives));
     }
@@ -159,6 +166,8 @@ struct Sources<'a> {
     agent: Option<&'a Path>,
     /// Unix time of its start.
     agent_started: Option<f64>,
+    /// Unix time since which nobody sees calls, if that is so.
+    blind_to_calls_since: Option<f64>,
     kernel: Option<Kernel>,
     history: HistorySource<'a>,
     window: &'a TimeWindow,
@@ -259,6 +268,10 @@ impl<'a> Sources<'a> {
             read_at: BTreeMap::new(),
             now,
             agent_started: status.as_ref().map(|status| status.started_unix_seconds),
+            blind_to_calls_since: status
+                .as_ref()
+                .filter(|status| history::is_blind_to_calls(status))
+                .map(|status| status.started_unix_seconds),
             agent: status.map(|_| socket),
             kernel,
             history,

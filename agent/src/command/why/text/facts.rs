@@ -346,6 +346,7 @@ impl Judged {
             (Some(true), _) => "; nobody ever called setsockopt for it, seen from the beginning",
             (_, false) => "; the calls that were seen:",
             (_, true) if self.case.has_own_values() => self.set_by_nobody_seen(),
+            (_, true) if self.case.calls_unseen() => "",
             (_, true) if self.case.events_lost() => {
                 "; it is not known whether a program tried to set it: events were lost while it lived"
             }
@@ -356,6 +357,7 @@ impl Judged {
     /// Of what is set, and no call of it was seen.
     pub(super) fn set_by_nobody_seen(&self) -> &'static str {
         match self.direction {
+            _ if self.case.calls_unseen() => "",
             _ if self.case.events_lost() => {
                 "; no call was seen for it: events were lost while it lived, and the call may have been one of them"
             }

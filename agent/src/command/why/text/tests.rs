@@ -196,6 +196,17 @@ fn a_call_may_be_among_the_events_that_were_lost() {
 }
 
 #[test]
+fn without_a_hook_for_calls_nothing_is_said_of_them() {
+    for idle in [None, Some(60)] {
+        let mut life = live(&app(1, idle, 0));
+        (life.is_whole, life.calls_unseen) = (true, true);
+        let text = page(vec![life]);
+        assert!(text.contains("keepalive") && !text.contains("call"), "{text}");
+        assert!(!text.contains("whether a program"), "{text}");
+    }
+}
+
+#[test]
 fn of_what_nobody_set_nobody_is_said_to_have_set_it() {
     let local = Socket { remote: app(1, None, 0).local, ..app(1, None, 0) };
     let text = page(vec![live(&local)]);
