@@ -8,7 +8,7 @@ use super::{
 use crate::{
     model::judgement::condition::Condition,
     view::{
-        order::{Sort, until_dropped_ms},
+        order::{Sort, noticed_seconds, until_dropped_ms},
         row::Row,
     },
 };
@@ -171,7 +171,9 @@ impl Column {
                 let fits = width(&whole) <= columns;
                 if fits { whole } else { socket_text::settings(&row.connection.settings) }
             }
-            Self::Noticed => noticed(row).map_or_else(|| "never".to_owned(), socket_text::short),
+            Self::Noticed => {
+                noticed_seconds(row).map_or_else(|| "never".to_owned(), socket_text::short)
+            }
             Self::Limit => socket_text::short(row.connection.limit.idle_limit_seconds.into()),
             Self::Owner => socket_text::owners(row),
         }
@@ -192,13 +194,6 @@ fn dropped_in(row: &Row) -> String {
         Some(rest) => socket_text::short(rest.unsigned_abs() / 1000),
         None => "-".to_owned(),
     }
-}
-
-/// How long a death stays unnoticed, seconds: what hangs waits for its repetitions, whatever its probes.
-fn noticed(row: &Row) -> Option<u64> {
-    let settings = &row.connection.settings;
-    let is_stuck = row.connection.condition() == Condition::Stuck;
-    if is_stuck { Some(settings.in_flight_detection_seconds) } else { settings.detection_seconds }
 }
 
 /// An address; if it is too long, without its middle: its end tells more.

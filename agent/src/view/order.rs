@@ -76,7 +76,8 @@ pub(crate) struct Standing {
     until_dropped_ms: Option<i64>,
     until_limit_ms: Option<i64>,
     quiet_ms: u64,
-    detection_seconds: Option<u64>,
+    /// How long a death stays unnoticed; none if for ever.
+    noticed_seconds: Option<u64>,
     probes_unanswered: u8,
     remote: Endpoint,
     process: Option<(u128, u32)>,
@@ -98,7 +99,11 @@ impl Standing {
             ),
             until_limit_ms,
             quiet_ms: socket.quiet_ms.into(),
-            detection_seconds: socket.detection_seconds(),
+            noticed_seconds: noticed(
+                trouble.condition,
+                socket.gives_up_repeating_ms().div_ceil(1000),
+                socket.detection_seconds(),
+            ),
             probes_unanswered: socket.probes_missed(),
             remote: socket.remote,
             process: owner.map(|owner| (name_number(owner.comm.as_bytes()), owner.pid)),
@@ -114,7 +119,7 @@ impl Standing {
             until_dropped_ms: until_dropped_ms(row),
             until_limit_ms: row.until_limit_seconds.map(ms),
             quiet_ms: ms(row.connection.quiet_seconds).unsigned_abs(),
-            detection_seconds: row.connection.settings.detection_seconds,
+            noticed_seconds: noticed_seconds(row),
             probes_unanswered: row.connection.probes_unanswered,
             remote: row.connection.remote.into(),
             process: owner.map(|owner| (name_number(owner.process.as_bytes()), owner.pid)),
@@ -144,7 +149,7 @@ impl Standing {
                 (None, None, rest) => key(FINE + 1, upwards(rest.unwrap_or(i64::MAX)), 0),
             },
             Sort::Quiet => key(0, downwards(self.quiet_ms), 0),
-            Sort::Detection => key(0, downwards(self.detection_seconds.unwrap_or(u64::MAX)), 0),
+            Sort::Detection => key(0, downwards(self.noticed_seconds.unwrap_or(u64::MAX)), 0),
             Sort::Unanswered => {
                 let rest = upwards(self.until_dropped_ms.unwrap_or(i64::MAX));
                 let rest = u64::try_from(rest).unwrap_or(u64::MAX);
@@ -163,6 +168,22 @@ impl Standing {
 
 /// The group of connections without urgent trouble.
 const FINE: u8 = 3;
+
+/// How long a death of a row's connection stays unnoticed, seconds; none if for ever.
+pub(crate) fn noticed_seconds(row: &Row) -> Option<u64> {
+    let settings = &row.connection.settings;
+    let (repeated, probed) = (settings.in_flight_detection_seconds, settings.detection_seconds);
+    noticed(row.connection.condition(), repeated, probed)
+}
+
+/// What hangs waits for its repetitions, whatever its probes.
+fn noticed(
+    condition: Condition,
+    repeated_seconds: u64,
+    probed_seconds: Option<u64>,
+) -> Option<u64> {
+    if condition == Condition::Stuck { Some(repeated_seconds) } else { probed_seconds }
+}
 
 /// Milliseconds until a row's connection is dropped, if it is dropped at all.
 pub(crate) fn until_dropped_ms(row: &Row) -> Option<i64> {
@@ -312,6 +333,10 @@ mod tests {
     #[test]
     fn what_is_never_noticed_comes_before_what_is_noticed_late() {
         assert_eq!(order(&[probed(1, 0), named(2, b"")], Sort::Detection), [2, 1]);
+        // What hangs is noticed by its repetitions, in about a quarter of an hour.
+        let repeated = Socket { in_flight: true, retransmits: 7, ..named(3, b"") };
+        let hangs = Socket { retransmitting_ms: Some(39_000), ..repeated };
+        assert_eq!(order(&[probed(1, 0), hangs, named(2, b"")], Sort::Detection), [2, 3, 1]);
     }
 
     #[test]
