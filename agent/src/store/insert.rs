@@ -185,7 +185,8 @@ fn death(
     row.set("forgotten", details.forgotten);
     row.set("closed_after_ms", end.closed_after_ms());
     row.set("unsent_ms", end.unsent_ms(&happening.socket));
-    row.set("closed_idle", details.closed_idle);
+    row.set("peer_spoke_last", details.peer_spoke_last);
+    row.set("heard_ms", end.heard_ms(&happening.socket));
     row.set("unreplied_ms", end.unreplied_ms(&happening.socket));
     row.set("given_up_ms", end.given_up.map_or(Value::Null, |it| unsigned(it.ago_ms)));
     row.set("errno", details.errno);

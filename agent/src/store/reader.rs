@@ -203,7 +203,8 @@ fn death(row: NamedRow<'_, '_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRo
         closed_after_seconds: row.get::<Option<i64>>("closed_after_ms")?.map(signed_seconds),
         given_up_seconds: row.get::<Option<i64>>("given_up_ms")?.map(signed_seconds),
         unsent_seconds: row.get::<Option<i64>>("unsent_ms")?.map(signed_seconds),
-        closed_idle: Some(row.get("closed_idle")?),
+        peer_spoke_last: Some(row.get("peer_spoke_last")?),
+        heard_seconds: row.get::<Option<i64>>("heard_ms")?.map(signed_seconds),
         unreplied_seconds: row.get::<Option<i64>>("unreplied_ms")?.map(signed_seconds),
         probes_sent: Some(row.get("probes_sent")?),
         clues: row

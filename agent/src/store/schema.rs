@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The version of the tables, in `PRAGMA user_version`.
-pub(super) const VERSION: i64 = 10;
+pub(super) const VERSION: i64 = 11;
 /// `PRAGMA application_id`: "keep".
 const APPLICATION: i64 = 0x6b65_6570;
 const SCHEMA: &str = include_str!("schema.sql");

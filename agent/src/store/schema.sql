@@ -56,7 +56,8 @@ CREATE TABLE deaths (
   closed_after_ms INTEGER,            -- abandoned: the silence after which this host closed it; NULL: not known
   given_up_ms INTEGER,               -- since this host closed it while its last data, or probes, were unanswered; NULL: it did not
   unsent_ms INTEGER,                 -- for how long this host could not send what was never answered; NULL: it was sent
-  closed_idle INTEGER NOT NULL,      -- abandoned: the peer had spoken last, and only the FIN went unanswered
+  peer_spoke_last INTEGER NOT NULL,  -- abandoned: the peer had spoken last, and only the FIN went unanswered
+  heard_ms INTEGER,                  -- data was never taken, and the peer was heard this long before the end, or the close; NULL: it was not
   unreplied_ms INTEGER,              -- closed by this host: since its last data, if the peer acknowledged that and sent none since
   errno TEXT,                        -- the error that the application got
   gap_ms INTEGER,                    -- the longest time without a packet that its own probes allowed; NULL while keepalive is off

@@ -48,7 +48,7 @@ pub struct Connection {
     /// What ICMP, or this host's routing, said to what was sent since the peer acknowledged data last, as `EHOSTUNREACH`; null: nothing.
     #[serde(default)]
     pub network_error: Option<String>,
-    /// Nothing is in flight, and the peer has no room for what was written: its program does not read.
+    /// Nothing is in flight, and the peer has no room for what was written: its program does not read enough.
     #[serde(default)]
     pub window_closed: bool,
     /// Who sent the SYN; null before there was one.

@@ -90,8 +90,8 @@ pub(crate) struct ConnectionTimes {
     pub longest_wait_seconds: Option<f64>,
     /// When this host closed the last of them while its last data, or probes, were unanswered.
     pub given_up_at: Option<String>,
-    /// This host closed all of them when idle: no request of theirs was unanswered.
-    pub closed_idle: bool,
+    /// This host closed all of them after the peer had spoken last.
+    pub peer_spoke_last: bool,
     /// This host closed all of them, and nothing but its FIN went unanswered.
     #[serde(skip)]
     pub lacks_fin: bool,
@@ -238,7 +238,7 @@ impl ConnectionGroup {
             unanswered_since: of_last().filter_map(|end| end.unanswered_since.clone()).min(),
             last_packet_at: of_last().filter_map(|end| end.last_packet_at.clone()).min(),
             longest_wait_seconds: ends().filter_map(LifeEnd::waited_seconds).reduce(f64::max),
-            closed_idle: ends().all(|end| end.closed_idle),
+            peer_spoke_last: ends().all(|end| end.peer_spoke_last),
             lacks_fin: worst.iter().all(|life| life.lacks_fin()),
             given_up_at: worst.iter().filter_map(|life| life.given_up_at.clone()).max(),
         })

@@ -120,9 +120,13 @@ pub struct EventDetails {
     /// `died`: for how long this host tried, and could not send, what was never answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsent_seconds: Option<f64>,
-    /// `died`, cause `abandoned`: that the peer had spoken last, and only the FIN went unanswered: no request was.
+    /// `died`, cause `abandoned`: that the peer had spoken last, and only the FIN went unanswered: no request was, unless the answer was not whole.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub closed_idle: Option<bool>,
+    pub peer_spoke_last: Option<bool>,
+    /// `died`, with data that was never taken: how long before the end, or before this host closed it, the peer was heard all the
+    /// same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heard_seconds: Option<f64>,
     /// `ended`, by this host: since it sent its last data, if the peer acknowledged that and sent none since.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unreplied_seconds: Option<f64>,
@@ -196,7 +200,8 @@ impl EventRow {
                 details.forgotten = Some(death.is_forgotten(socket));
                 details.closed_after_seconds = death.closed_after_ms().map(seconds);
                 details.unsent_seconds = death.unsent_ms(socket).map(seconds);
-                details.closed_idle = Some(death.was_closed_idle(socket));
+                details.peer_spoke_last = Some(death.peer_spoke_last(socket));
+                details.heard_seconds = death.heard_ms(socket).map(seconds);
                 details.unreplied_seconds = death.unreplied_ms(socket).map(seconds);
                 details.given_up_seconds = death.given_up.map(|it| seconds(it.ago_ms));
                 connection.silent_seconds = seconds(death.silent_ms);

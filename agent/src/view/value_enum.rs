@@ -45,7 +45,7 @@ choices!(Condition, |condition| Some(match condition {
     Condition::Stuck => "Data or the FIN of this host is repeated, and nothing answers",
     Condition::PeerSilent => "Two or more probes in a row went unanswered",
     Condition::Overdue => "Unprotected, and quiet for longer than its path keeps it",
-    Condition::Blocked => "The peer's program does not read, and what was written waits",
+    Condition::Blocked => "The peer's program does not read enough, and what was written waits",
     Condition::Unaccepted => "The program has not accepted it yet",
     Condition::PeerClosed => "The peer has closed it, and the program has not",
     Condition::Fine => "None of the others",

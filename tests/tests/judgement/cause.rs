@@ -66,9 +66,9 @@ fn an_idle_close_whose_fin_is_lost_was_waited_for_by_nobody_and_a_request_withou
             said.contains("(abandoned)").then_some(said)
         })
     });
-    assert!(of_idle.contains("was closed by this host when idle, after "), "{of_idle}");
-    assert!(of_idle.contains("No request of it was unanswered"), "{of_idle}");
-    assert!(!of_asked.contains("idle, after"), "{of_asked}");
+    assert!(of_idle.contains("was closed by this host after "), "{of_idle}");
+    assert!(of_idle.contains("The peer had spoken last: no request of it was"), "{of_idle}");
+    assert!(!of_asked.contains("had spoken last"), "{of_asked}");
     assert!(of_asked.contains("without an answer, and its FIN was never answered"), "{of_asked}");
 }
 
@@ -142,7 +142,7 @@ fn what_is_closed_while_the_peer_does_not_read_is_no_loss_by_the_path_until_nobo
         drop(client);
         let (event, death) = trace.death_of(local);
         assert_eq!(death.cause, cause, "{event:?}");
-        assert!(death.evidence.contains("program did not read"), "{death:?}");
+        assert!(death.evidence.contains("program did not read enough"), "{death:?}");
         assert_eq!(
             death.evidence.contains("probes of its window went unanswered"),
             goes_dark,

@@ -117,7 +117,7 @@ fn a_host_that_answers_is_said_of_what_is_blocked_until_the_path_may_have_forgot
     let row = watched.until(ends.local, "is blocked", blocked);
     let said = watched.why(&row.id);
     assert!(
-        said.contains("does not read, its host answers. Once the peer reads, the path"),
+        said.contains("does not read enough, its host answers. Once the peer reads, the path"),
         "{said}"
     );
     // From then on probes of its window come further apart than the path keeps a quiet connection.

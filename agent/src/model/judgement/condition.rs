@@ -17,7 +17,7 @@ closed_set! {
         PeerSilent = "peer_silent",
         /// Nothing protects it, and it has been quiet for longer than its path keeps it: probably forgotten already.
         Overdue = "overdue",
-        /// The peer has had no room for what was written for some time: its program does not read.
+        /// The peer has had no room for what was written for some time: its program does not read enough.
         Blocked = "blocked",
         /// It waits in an accept queue: the program has not taken it.
         Unaccepted = "unaccepted",

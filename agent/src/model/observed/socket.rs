@@ -316,7 +316,7 @@ pub struct Socket {
     pub could_not_send: bool,
     /// `sk_err_soft`: what ICMP, or this host's routing, said to what was sent since the peer acknowledged data last; 0: nothing.
     pub soft_errno: u16,
-    /// Nothing is in flight, and the peer has no room for what waits: its program does not read.
+    /// Nothing is in flight, and the peer has no room for what waits: its program does not read enough.
     pub window_closed: bool,
     /// No process has it open any more: the kernel closes it.
     pub is_orphan: bool,

@@ -130,7 +130,7 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
             format!("what was written could not be sent for {}: {why}{gives_up}", time(since))
         }
         Condition::Blocked => format!(
-            "the peer's program does not read, for {}: its window is closed, {}{closed}{gives_up}",
+            "the peer's program does not read enough, for {}: its window is closed, {}{closed}{gives_up}",
             time(since),
             connection.window_probes_in_words()
         ),
@@ -289,8 +289,7 @@ mod tests {
             silent_ms: 3_000,
             ..stuck
         };
-        let expected =
-            "the peer's program does not read, for 9.0 s: its window is closed, its host answers";
+        let expected = "the peer's program does not read enough, for 9.0 s: its window is closed, its host answers";
         assert_eq!(said(&unread).as_deref(), Some(expected));
         let orphan = Socket { is_orphan: true, state: State::FinWait1, ..stuck };
         let said_of_orphan = said(&orphan).unwrap();
@@ -347,8 +346,7 @@ mod tests {
         let dark = said(&Socket { window_closed: true, ..held }).unwrap();
         assert!(dark.contains("does not answer probes"), "{dark}");
         let full = Socket { window_closed: true, probes_unanswered: 0, silent_ms: 13_000, ..held };
-        let expected =
-            "the peer's program does not read, for 39 s: its window is closed, its host answers";
+        let expected = "the peer's program does not read enough, for 39 s: its window is closed, its host answers";
         assert_eq!(said(&full).as_deref(), Some(expected));
     }
 

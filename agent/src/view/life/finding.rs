@@ -31,7 +31,7 @@ pub(crate) enum Finding {
     ProbablyLost,
     /// Live: it is being opened, and nobody answers its SYN.
     Opening,
-    /// Live: the peer's program does not read.
+    /// Live: the peer's program does not read enough.
     Blocked,
     /// Live: this host has closed it, and its last data or its FIN goes unanswered; nobody waits for it any more.
     GivenUp,

@@ -89,8 +89,11 @@ pub(crate) struct LifeEnd {
     pub closed_after_seconds: Option<f64>,
     /// For how long this host tried, and could not send, what was never answered; null if that left this host.
     pub unsent_seconds: Option<f64>,
-    /// Of an abandoned one: the peer had spoken last, and only the FIN went unanswered: no request was.
-    pub closed_idle: bool,
+    /// Of an abandoned one: the peer had spoken last, and only the FIN went unanswered: no request was, unless the answer was not whole.
+    pub peer_spoke_last: bool,
+    /// Of one whose data was never taken: how long before the end, or before this host closed it, the peer was heard all the same;
+    /// null if it was not.
+    pub heard_seconds: Option<f64>,
     /// Of one that this host closed: from its last data until then, if the peer acknowledged that and sent none since; else null.
     pub unreplied_seconds: Option<f64>,
     /// The time of the last packet from the peer: RFC 3339, UTC.
@@ -231,7 +234,8 @@ impl Life {
             forgotten: details.forgotten.unwrap_or_default(),
             closed_after_seconds: details.closed_after_seconds,
             unsent_seconds: details.unsent_seconds,
-            closed_idle: details.closed_idle.unwrap_or_default(),
+            peer_spoke_last: details.peer_spoke_last.unwrap_or_default(),
+            heard_seconds: details.heard_seconds,
             unreplied_seconds: details.unreplied_seconds,
             probes_sent: details.probes_sent.unwrap_or_default(),
             monotonic_ms: ms(monotonic_seconds),
@@ -362,7 +366,7 @@ impl Life {
         !is_given_up && self.end.as_ref().is_some_and(is_abandoned)
     }
 
-    /// Of one that this host closed: whether the peer never took what was written: its program did not read.
+    /// Of one that this host closed: whether the peer never took what was written: its program did not read enough.
     fn was_closed_unread(&self) -> bool {
         let is_ended_by_kernel = |end: &LifeEnd| {
             end.cause == Cause::LocalClosed && end.errno.as_deref() == Some("ETIMEDOUT")

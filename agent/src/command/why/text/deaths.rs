@@ -104,7 +104,7 @@ impl WhyText<'_> {
             longest_wait_seconds: waited,
             given_up_at,
             lacks_fin,
-            closed_idle: _,
+            peer_spoke_last: _,
         } = case.case.times()?;
         let mut words = match deaths {
             1 => format!("died {}", self.when(&last_at)),

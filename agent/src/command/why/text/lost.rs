@@ -30,13 +30,13 @@ impl Judged {
         if let Some(unsent) = self.unsent() {
             return format!("{what} {was} given up{unsent}");
         }
-        match self.heard_until_the_end() {
+        match self.heard_all_the_same() {
             Some(silent) if self.case.of(Finding::Dark).all(was_closed_here) => format!(
                 "{what} {was} closed by this host although the peer was heard until {} before: what was sent {NOT_THROUGH}",
                 time(silent)
             ),
             Some(silent) => format!(
-                "{what} {was} ended by the kernel although the peer was heard until {} before: its program does not read, \
+                "{what} {was} ended by the kernel although the peer was heard until {} before: its program does not read enough, \
                  or what was sent does not pass",
                 time(silent)
             ),
@@ -61,17 +61,19 @@ impl Judged {
         }
     }
 
-    /// After how long of quiet this host closed them, if it did so with all of the worst, and no request of theirs was unanswered.
-    pub(super) fn closed_idle(&self) -> Option<String> {
-        let ends =
-            self.case.of(self.finding).map(|life| life.end.as_ref().filter(|end| end.closed_idle));
+    /// After how long of quiet this host closed them, if it did so with all of the worst, and the peer had spoken last.
+    pub(super) fn peer_spoke_last(&self) -> Option<String> {
+        let ends = self
+            .case
+            .of(self.finding)
+            .map(|life| life.end.as_ref().filter(|end| end.peer_spoke_last));
         let ends: Vec<_> = ends.collect::<Option<_>>()?;
         let after = ends.iter().filter_map(|end| end.closed_after_seconds).reduce(f64::max)?;
         Some(format!("after {}{} of quiet", up_to(ends.len()), time(after)))
     }
 
     /// What became of those that this host closed `after` some quiet time.
-    pub(super) fn closed_when_idle(&self, after: &str, it: &str) -> String {
+    pub(super) fn closed_when_told_last(&self, after: &str, it: &str) -> String {
         let its = if it == "it" { "it" } else { "theirs" };
         let lost = if self.finding == Finding::Dropped {
             format!("the path had forgotten {it}")
@@ -79,8 +81,8 @@ impl Judged {
             "the peer or the path was gone".to_owned()
         };
         format!(
-            "closed by this host when idle, {after}, and nobody answered the FIN: {lost}. No request of {its} was unanswered; \
-             the peer may still have {it} open"
+            "closed by this host {after}, and nobody answered the FIN: {lost}. The peer had spoken last: no request of {its} was \
+             unanswered, unless the answer was not whole; the peer may still have {it} open"
         )
     }
 
@@ -116,7 +118,7 @@ impl Judged {
                 ". That is no matter of keepalive or of the path".to_owned()
             };
         format!(
-            "{what} cannot send{}: the peer's program does not read, {}{path}{}",
+            "{what} cannot send{}: the peer's program does not read enough, {}{path}{}",
             self.since(),
             self.window_probes(),
             self.gives_up()
@@ -154,22 +156,11 @@ impl Judged {
         }
     }
 
-    /// How long the peer was silent when the kernel gave up on data. None if it was silent for longer than a moment.
-    fn heard_until_the_end(&self) -> Option<f64> {
-        const MOMENT_SECONDS: f64 = 1.0;
-        let dark = self.case.of(Finding::Dark).map(|life| {
-            let user_timeout = f64::from(life.connection.settings.user_timeout_ms) / 1000.0;
-            let most = match life.end.as_ref()?.cause {
-                Cause::UserTimeout => {
-                    MOMENT_SECONDS.max(user_timeout / 4.0).min(user_timeout / 2.0)
-                }
-                Cause::RetransmitTimeout => MOMENT_SECONDS,
-                Cause::Abandoned => return heard_when_given_up(life),
-                _ => return None,
-            };
-            Some(life.connection.silent_seconds).filter(|silent| *silent < most)
-        });
-        dark.reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b))).flatten()
+    /// How long before its end, or its close, the peer of each was heard all the same: the longest. None if one was not heard.
+    fn heard_all_the_same(&self) -> Option<f64> {
+        let ends = self.case.of(Finding::Dark);
+        let heard: Option<Vec<f64>> = ends.map(|life| life.end.as_ref()?.heard_seconds).collect();
+        heard?.into_iter().reduce(f64::max)
     }
 
     /// That this host could not send to any of them, for how long, and why; none if one was sent to.
@@ -194,7 +185,7 @@ impl Judged {
         });
         if self.case.of(self.finding).all(Life::is_blocked) {
             return format!(
-                "{what} closed by this host{} before the peer had taken what was written: its program does not read, {}. \
+                "{what} closed by this host{} before the peer had taken what was written: its program does not read enough, {}. \
                  Only the kernel still probes its window{}{}",
                 closed_at.unwrap_or_default(),
                 self.window_probes(),
@@ -243,8 +234,8 @@ impl Judged {
                 self.refused_new_ones().unwrap_or_default()
             ),
             (Some(Cause::LocalClosed), _) => format!(
-                "{what}{whose} {peer} {was} closed by this host before the peer had taken what was written: its program did \
-                 not read, its host answered. That is no matter of keepalive or of the path"
+                "{what}{whose} {peer} {was} closed by this host before the peer had taken what was written: its program did not \
+                 read enough, its host answered. That is no matter of keepalive or of the path"
             ),
             (Some(Cause::LocalReset), _) => format!(
                 "{what}{whose} {peer} {was} aborted on this host from outside the program, as `ss -K` does (ECONNABORTED)"
@@ -320,23 +311,6 @@ impl Judged {
         };
         format!(" with {request} unread, {after}: its own idle timeout is likely{or_device}")
     }
-}
-
-/// Of one whose data had been repeated for longer than the peer was silent when its program closed it: that silence, seconds. Its
-/// end came at once, so what was repeated was no FIN.
-fn heard_when_given_up(life: &Life) -> Option<f64> {
-    const AT_ONCE_SECONDS: f64 = 1.0;
-    let silent = life.noticed_after_seconds();
-    let (closed, ended) = (life.given_up_at.as_ref()?, &life.end.as_ref()?.at);
-    let lasted = timestamp::unix_seconds(ended)? - timestamp::unix_seconds(closed)?;
-    let is_heard = silent < least_seconds(life.connection.retransmits);
-    (lasted <= AT_ONCE_SECONDS && is_heard).then_some(silent)
-}
-
-/// What this number of repetitions takes at the least, seconds: each wait is twice the one before (`TCP_RTO_MIN` in include/net/tcp.h).
-fn least_seconds(n_repetitions: u8) -> f64 {
-    const RTO_MIN_SECONDS: f64 = 0.2;
-    RTO_MIN_SECONDS * (f64::from(n_repetitions.min(8)).exp2() - 1.0)
 }
 
 /// Whether its program gave it up.

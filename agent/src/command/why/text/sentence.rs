@@ -42,8 +42,8 @@ impl Judged {
         let peer = self.peer_phrase();
         let (was, it) = if n == 1 { ("was", "it") } else { ("were", "them") };
         match self.finding {
-            Finding::Dropped | Finding::Dark if let Some(after) = self.closed_idle() => {
-                format!("{what}{whose} {peer} {was} {}", self.closed_when_idle(&after, it))
+            Finding::Dropped | Finding::Dark if let Some(after) = self.peer_spoke_last() => {
+                format!("{what}{whose} {peer} {was} {}", self.closed_when_told_last(&after, it))
             }
             Finding::Dropped => {
                 format!("{what}{whose} {peer} died of silence: {}", self.why_silent(it))

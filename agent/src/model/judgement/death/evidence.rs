@@ -4,7 +4,7 @@ use super::{Cause, Death, GivenUp, MIDDLEBOX_MS, Others};
 use crate::model::{
     judgement::condition::CANNOT_SEND,
     observed::{
-        ending::{Discovery, Ending, Unacked, Unsent},
+        ending::{Discovery, Ending, Unacked},
         errno::{ECONNABORTED, ECONNRESET, EPIPE, ETIMEDOUT, errno_name},
         peer_closed::PeerClosed,
         probe_timing::quiet_before::ProbeAfter,
@@ -131,7 +131,7 @@ impl Death {
             Cause::UserTimeout if self.window_closed() => {
                 let timeout = socket.own.user_timeout_ms;
                 format!(
-                    "the peer's window stayed closed for the user timeout of {timeout} ms: its program did not read; {}",
+                    "the peer's window stayed closed for the user timeout of {timeout} ms: its program did not read enough; {}",
                     self.heard_meanwhile(&silent),
                 )
             }
@@ -280,8 +280,9 @@ impl Death {
         probes: &str,
         repeated: &str,
     ) -> String {
-        if let Some(GivenUp { ago_ms, silent_ms, waited_ms }) = self.answered_too_late() {
-            let so = if silent_ms < waited_ms / 2 {
+        if let Some(given_up) = self.answered_too_late() {
+            let GivenUp { ago_ms, silent_ms, waited_ms } = given_up;
+            let so = if given_up.is_heard_meanwhile() {
                 "the peer was heard meanwhile: what was sent did not get through"
             } else {
                 "the peer answered after that: it or the path was gone for a time"
@@ -302,7 +303,7 @@ impl Death {
         if self.window_closed() && !socket.could_not_send {
             let n_probes = counted(socket.probes_unanswered, "probe");
             return format!(
-                "this host closed it while the peer's program did not read, and then {n_probes} of its window went unanswered, \
+                "this host closed it while the peer's program did not read enough, and then {n_probes} of its window went unanswered, \
                  nothing received for {silent}{}; the path or the peer was gone",
                 self.network()
             );
@@ -317,10 +318,8 @@ impl Death {
         };
         let closed = match self.closed_after_ms().map(tenths) {
             None => "this host closed it".to_owned(),
-            Some(after) if self.was_closed_idle(socket) => {
-                format!(
-                    "this host closed it after {after} of quiet, when no request of it was unanswered"
-                )
+            Some(after) if self.peer_spoke_last(socket) => {
+                format!("this host closed it after {after} of quiet, when the peer had spoken last")
             }
             // Both sent data within a tick, or neither did: nobody knows whether it waited for an answer.
             Some(after) if !self.ending.was_asked_last() && self.probes_unanswered == 0 => {
@@ -353,17 +352,11 @@ impl Death {
         })
     }
 
-    /// Whether the peer had no room for what waited: its program did not read.
-    fn window_closed(&self) -> bool {
-        self.ending.unsent == Unsent::WindowClosed
-    }
-
     fn heard_meanwhile(&self, silent: &str) -> String {
-        match self.ending.retransmitting_ms {
-            Some(ms) if self.silent_ms < ms => {
-                format!("its host answered meanwhile, {silent} before the end")
-            }
-            _ => format!("nothing was received for {silent}"),
+        if self.answers_window_probes() {
+            format!("its host answered meanwhile, {silent} before the end")
+        } else {
+            format!("nothing was received for {silent}")
         }
     }
 
@@ -402,7 +395,7 @@ impl Death {
             }
             Cause::PeerClosed => "the peer closed it first".to_owned(),
             Cause::LocalClosed if self.window_closed() => format!(
-                "this host closed it while the peer's program did not read: its window stayed closed, and neither the last of \
+                "this host closed it while the peer's program did not read enough: its window stayed closed, and neither the last of \
                  what was written nor the FIN was ever taken; {}",
                 self.heard_meanwhile(&tenths(self.silent_ms))
             ),

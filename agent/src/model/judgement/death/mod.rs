@@ -7,6 +7,7 @@
 mod evidence;
 mod explained;
 mod given_up;
+mod heard;
 mod reset;
 #[cfg(test)]
 mod tests;
@@ -344,7 +345,7 @@ impl Ending {
         }
     }
 
-    /// Whether the peer had no room for what waits, and its host answered every probe of its window: its program does not read.
+    /// Whether the peer had no room for what waits, and its host answered every probe of its window: its program does not read enough.
     const fn is_unread(&self, socket: &Socket) -> bool {
         matches!(self.unsent, Unsent::WindowClosed)
             && socket.probes_unanswered == 0

@@ -355,9 +355,12 @@ fn a_closed_window_is_told_from_a_host_that_cannot_send_and_from_a_peer_that_is_
     };
     let answers = Socket { own, ..quiet(400) };
     let said = evidence(&answers, waits);
-    assert!(said.contains("did not read; its host answered meanwhile, 0.4 s before"), "{said}");
+    assert!(
+        said.contains("did not read enough; its host answered meanwhile, 0.4 s before"),
+        "{said}"
+    );
     let said = evidence(&Socket { own, ..quiet(9_000) }, waits);
-    assert!(said.ends_with("did not read; nothing was received for 9.0 s"), "{said}");
+    assert!(said.ends_with("did not read enough; nothing was received for 9.0 s"), "{said}");
     let said = evidence(&answers, Ending { unsent: Unsent::Waits, ..waits });
     assert!(said.contains("this host could not send") && !said.contains("window"), "{said}");
 }
@@ -384,7 +387,7 @@ fn what_was_closed_while_the_peer_did_not_read_is_no_loss_and_unanswered_probes_
     assert_eq!((unread.cause, unread.certainty), (Cause::LocalClosed, Certainty::Exact));
     assert!(!unread.is_forgotten(&killed) && unread.closed_after_ms().is_none());
     let said = unread.evidence(&killed);
-    assert!(said.contains("program did not read") && said.contains("nor the FIN"), "{said}");
+    assert!(said.contains("program did not read enough") && said.contains("nor the FIN"), "{said}");
     assert!(said.contains("its host answered meanwhile, 2 min before the end"), "{said}");
     // The path went dark meanwhile; or the window is open, and the FIN went unanswered.
     let dark = Socket { probes_unanswered: 1, silent_ms: 240_000, ..killed };

@@ -31,8 +31,8 @@ impl Death {
     }
 
     /// Of one that is abandoned: the peer had spoken last, and only the FIN went unanswered. Its program closed what was idle, as a
-    /// pool does, or got tired of waiting for events that nobody owed it: no request was unanswered.
-    pub fn was_closed_idle(&self, socket: &Socket) -> bool {
+    /// pool does, or was tired of waiting: for events that nobody owed it, or for the rest of an answer.
+    pub fn peer_spoke_last(&self, socket: &Socket) -> bool {
         let ending = &self.ending;
         self.cause == Cause::Abandoned
             && ending.unacked == Unacked::Fin
@@ -103,7 +103,7 @@ mod tests {
         let of = |socket: &Socket, ending| {
             let death = Death::of(socket, State::FinWait1, ending, None).unwrap();
             assert_eq!(death.cause, Cause::Abandoned);
-            death.was_closed_idle(socket)
+            death.peer_spoke_last(socket)
         };
         assert!(of(&closed, lost));
         assert!(!of(&closed, Ending { sent_ms: Some(130_000), ..lost }), "a request");

@@ -40,7 +40,7 @@ fn what_was_closed_before_the_peer_read_it_is_not_said_to_have_met_no_answer() {
         ..app(1, None, 0)
     };
     let said = page(vec![live(&blocked)], &[]);
-    assert!(said.contains("the peer's program does not read, its host answers"), "{said}");
+    assert!(said.contains("the peer's program does not read enough, its host answers"), "{said}");
     let orphan = Socket { is_orphan: true, state: State::FinWait1, ..blocked };
     let said = page(vec![live(&orphan)], &[]);
     let head = "1 connection of app to 172.16.0.15:2717 was closed by this host before the peer had taken what was written:";
