@@ -1,6 +1,6 @@
 //! What the kernel promises of a connection whose path forgets it: by when it tells the program.
 
-use crate::view::connection::Connection;
+use crate::{model::judgement::facts::ConnectionFacts as _, view::connection::Connection};
 use serde::Serialize;
 
 /// By what a program learns that its peer is out of reach.
@@ -34,7 +34,7 @@ impl Promise {
         let seconds_of_data = settings.in_flight_detection_seconds;
         let (by, seconds) = if connection.in_flight {
             (PromiseBy::DataInFlight, Some(seconds_of_data))
-        } else if let Some(detection) = settings.detection_seconds {
+        } else if let Some(detection) = connection.detected_after_seconds() {
             // A timer that was armed before the settings changed runs on by the old ones.
             let armed = connection.next_probe_seconds.map_or(0, whole_seconds);
             let later = armed.saturating_sub(settings.idle.seconds.into());

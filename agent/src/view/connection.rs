@@ -14,6 +14,7 @@ use crate::model::{
     },
     observed::{
         owner_identity::{Identity, IdentityPart},
+        probe_timing::detection::EndRules,
         setting::{Effective, OwnValues, SettingOrigin},
         socket::{Comm, Direction, Endpoint, Owner, Socket, SocketKind, State, Time},
         watched::Watched,
@@ -471,7 +472,14 @@ impl ConnectionFacts for Connection {
     }
 
     fn detected_after_seconds(&self) -> Option<u64> {
-        self.settings.detection_seconds
+        let KeepaliveSettings { idle, interval, count, user_timeout_ms, .. } = &self.settings;
+        let rules = EndRules {
+            idle: idle.seconds.into(),
+            interval: interval.seconds.into(),
+            count: count.probes.into(),
+            user_timeout_ms: (*user_timeout_ms).into(),
+        };
+        self.settings.detection_seconds.map(|seconds| rules.at_most_seconds(seconds))
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn meaning(happening: &Happening, around: &Surroundings) -> String {
                 "opened {}: first probe after {}, noticed dead after {}",
                 verdict.as_str(),
                 duration(socket.idle().value),
-                socket.detection_seconds().map(duration).unwrap_or_default(),
+                socket.detection_at_most_seconds().map(duration).unwrap_or_default(),
             ),
         },
         Happened::Setting(call) => {

@@ -102,7 +102,7 @@ impl Standing {
             noticed_seconds: noticed(
                 trouble.condition,
                 socket.gives_up_repeating_ms().div_ceil(1000),
-                socket.detection_seconds(),
+                socket.detected_after_seconds(),
             ),
             probes_unanswered: socket.probes_missed(),
             remote: socket.remote,
@@ -172,7 +172,8 @@ const FINE: u8 = 3;
 /// How long a death of a row's connection stays unnoticed, seconds; none if for ever.
 pub(crate) fn noticed_seconds(row: &Row) -> Option<u64> {
     let settings = &row.connection.settings;
-    let (repeated, probed) = (settings.in_flight_detection_seconds, settings.detection_seconds);
+    let (repeated, probed) =
+        (settings.in_flight_detection_seconds, row.connection.detected_after_seconds());
     noticed(row.connection.condition(), repeated, probed)
 }
 

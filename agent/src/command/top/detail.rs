@@ -13,7 +13,7 @@ use crate::{
         trace::text::{Tone, tone},
     },
     model::{
-        judgement::condition::Condition,
+        judgement::{condition::Condition, facts::ConnectionFacts as _},
         observed::setting::SettingOrigin,
         text::duration::{duration, tenths},
     },
@@ -149,7 +149,7 @@ fn facts(row: &Row, theme: Theme) -> Vec<(&'static str, String, Style)> {
     if row.connection.settings.keepalive {
         facts.push(("probes", probes(row), if is_bad(row) { theme.row(row) } else { plain }));
     }
-    let noticed = row.connection.settings.detection_seconds.map_or_else(
+    let noticed = row.connection.detected_after_seconds().map_or_else(
         || "never, as long as nothing is sent".to_owned(),
         |seconds| format!("after {} of silence", duration(seconds)),
     );

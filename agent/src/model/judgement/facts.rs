@@ -35,7 +35,7 @@ pub trait ConnectionFacts {
     fn gap(&self, hz: u32) -> Option<Gap>;
     /// Milliseconds until the next probe, if one is due.
     fn next_probe_ms(&self) -> Option<u64>;
-    /// Silence until the kernel gives up, seconds. None while keepalive is off.
+    /// Silence until the kernel gives up, at the most, seconds. None while keepalive is off.
     fn detected_after_seconds(&self) -> Option<u64>;
     /// How long no packet went either way, milliseconds.
     fn quiet_ms(&self) -> u64;
@@ -128,7 +128,7 @@ impl ConnectionFacts for Socket {
     }
 
     fn detected_after_seconds(&self) -> Option<u64> {
-        self.detection_seconds()
+        self.detection_at_most_seconds()
     }
 
     fn quiet_ms(&self) -> u64 {

@@ -97,11 +97,14 @@ fn a_local_peer_is_judged_only_when_asked_and_then_as_on_a_path() {
 
 #[test]
 fn a_dead_peer_must_be_noticed_in_time() {
-    let general = Rule { detection_seconds: Some(735), protected: false, ..Rule::default() };
+    let general = Rule { detection_seconds: Some(750), protected: false, ..Rule::default() };
     let policy = Policy { general, ..Policy::default() };
-    // 60 s and 9 probes 75 s apart.
+    // 60 s, or 75 s after a probe that was answered, and 9 probes 75 s apart.
     assert_eq!(faults(&policy, &subject(60)), []);
-    assert_eq!(faults(&policy, &subject(61)), [Fault::SlowDetection]);
+    assert_eq!(faults(&policy, &subject(76)), [Fault::SlowDetection]);
+    let hasty = Rule { detection_seconds: Some(735), ..policy.general.clone() };
+    let hasty = Policy { general: hasty, ..Policy::default() };
+    assert_eq!(faults(&hasty, &subject(60)), [Fault::SlowDetection]);
     assert_eq!(faults(&policy, &subject(0)), [Fault::SlowDetection], "off: never");
 }
 

@@ -1,5 +1,6 @@
 //! What the kernel does with the settings of a socket: when it probes, and when it gives up.
 
+pub(crate) mod detection;
 pub(crate) mod quiet_before;
 pub(crate) mod timer_wheel;
 mod window_probes;
@@ -24,25 +25,6 @@ impl Socket {
     /// Unanswered probes that end the connection, unless a user timeout does.
     pub fn count(&self) -> Effective {
         effective(self.own.count.into(), self.ambient.count.into(), self.ambient.is_known)
-    }
-
-    /// Silence until the kernel gives up, seconds: `idle + count x interval`; with a user timeout
-    /// the count does not matter, and the connection ends at the first fire of the timer that is
-    /// both past the timeout and after one unanswered probe (`tcp_keepalive_timer` in
-    /// net/ipv4/tcp_timer.c). None while keepalive is off.
-    pub fn detection_seconds(&self) -> Option<u64> {
-        if !self.keepalive {
-            return None;
-        }
-        let (idle, interval) = (u64::from(self.idle().value), u64::from(self.interval().value));
-        let rounds = match u64::from(self.own.user_timeout_ms) {
-            0 => u64::from(self.count().value),
-            timeout_ms => match (timeout_ms.saturating_sub(idle * 1000), interval * 1000) {
-                (_, 0) => 1,
-                (rest_ms, interval_ms) => rest_ms.div_ceil(interval_ms).max(1),
-            },
-        };
-        Some(idle.max(self.armed_before_seconds()) + interval * rounds)
     }
 
     /// Milliseconds until the keepalive timer fires. Of a connection that no descriptor refers to the same timer waits for the
@@ -134,18 +116,6 @@ impl Socket {
             passed_ms += next_ms;
         }
         passed_ms
-    }
-
-    /// Milliseconds from the sample until the keepalive timer gives up, if probes go unanswered from here on: what is left
-    /// of the detection time after those that went out. None if no probe went out, or none will.
-    pub fn gives_up_probing_ms(&self) -> Option<u64> {
-        if self.probes_unanswered == 0 {
-            return None;
-        }
-        let sent = u64::from(self.interval().value) * u64::from(self.probes_unanswered);
-        let spent = u64::from(self.idle().value) + sent;
-        let rest_ms = self.detection_seconds()?.saturating_sub(spent).saturating_mul(1000);
-        Some(self.next_probe_ms()?.saturating_add(rest_ms))
     }
 
     /// Probes that the peer has left unanswered: an answer to each had its time to come before the last look. What was just sent
@@ -264,14 +234,6 @@ mod tests {
     use crate::model::observed::setting::{OwnSettings, SettingOrigin, TCP_RTO_MAX_MS};
     use crate::model::observed::socket::tests_support::socket;
 
-    fn detection(idle: u32, interval: u32, count: u8, user_timeout_ms: u32) -> Option<u64> {
-        let mut socket = socket();
-        socket.keepalive = true;
-        socket.own =
-            OwnSettings { idle_seconds: idle, interval_seconds: interval, user_timeout_ms, count };
-        socket.detection_seconds()
-    }
-
     #[test]
     fn the_kernel_gives_up_at_a_repetition_and_not_before() {
         let repeats = |retransmits| Socket { retransmits, ..socket() };
@@ -310,12 +272,6 @@ mod tests {
     }
 
     #[test]
-    fn detection_is_idle_and_all_probes() {
-        assert_eq!(detection(0, 0, 0, 0), Some(7200 + 9 * 75));
-        assert_eq!(detection(60, 10, 3, 0), Some(90));
-    }
-
-    #[test]
     fn a_timer_armed_before_the_settings_fires_first_and_a_probe_ends_its_say() {
         let own =
             OwnSettings { idle_seconds: 18, interval_seconds: 10, count: 3, user_timeout_ms: 0 };
@@ -330,14 +286,6 @@ mod tests {
         let probing = Socket { timer_ms: Some(9_000), received_ms: 39_000, ..armed };
         let probing = Socket { probes_unanswered: 3, ..probing };
         assert_eq!(probing.detection_seconds(), Some(48));
-    }
-
-    #[test]
-    fn a_user_timeout_replaces_the_count_and_needs_one_probe() {
-        // Measured on 6.18: idle 2, interval 1, count 2, user timeout 6.5 s ended after 7.1 s.
-        assert_eq!(detection(2, 1, 2, 6_500), Some(7));
-        // A timeout below idle never fires at the timeout: 0.5 s ended after 3.05 s.
-        assert_eq!(detection(2, 1, 2, 500), Some(3));
     }
 
     #[test]
