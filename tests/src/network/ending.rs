@@ -118,8 +118,11 @@ pub fn fill_window(fd: &OwnedFd) {
         loop {
             match rustix::net::send(fd, &block, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(_) => {}
-                // The buffer is full. All that left is acknowledged: what is left may not leave.
-                Err(Errno::AGAIN) => break (in_flight(fd) == 0).then_some(()),
+                // The buffer is full. A window that is smaller than a segment is filled by the first probe of it.
+                Err(Errno::AGAIN) => {
+                    let info = sys::tcp_info(fd.as_fd()).expect("TCP_INFO");
+                    break (info.tcpi_unacked == 0 && info.tcpi_snd_wnd == 0).then_some(());
+                }
                 Err(error) => panic!("send: {error}"),
             }
         }
