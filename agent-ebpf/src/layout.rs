@@ -169,6 +169,8 @@ layout! {
     bytes_sent: [Offset("tcp_sock.bytes_sent")];
     /// Bytes of data received; the peer's FIN counts as one.
     bytes_received: [Offset("tcp_sock.bytes_received")];
+    /// Bytes that the peer has acknowledged, with the SYN of ours.
+    bytes_acked: [Offset("tcp_sock.bytes_acked")];
     /// Segments that were repeated and are on their way.
     retrans_out: [Offset("tcp_sock.retrans_out")];
     /// What a tail loss probe has to have acknowledged; 0 if none is unanswered.

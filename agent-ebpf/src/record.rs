@@ -130,6 +130,10 @@ pub mod flag {
     pub const NEVER_ANSWERED: u32 = 1 << 15;
     /// What was sent last was repeated by a tail loss probe, which is not counted, and that is not answered (`tcp_sock.tlp_high_seq`).
     pub const TAIL_REPEATED: u32 = 1 << 16;
+    /// What is not acknowledged fills a segment (`tcp_sock.mss_cache`).
+    pub const SEGMENT_UNACKED: u32 = 1 << 17;
+    /// The peer never acknowledged data (`tcp_sock.bytes_acked`, which counts the SYN, too).
+    pub const NEVER_ACKNOWLEDGED: u32 = 1 << 18;
 }
 
 /// One TCP socket, as read from the kernel at one moment.

@@ -133,7 +133,14 @@ pub(crate) fn fill<S: Sock>(sample: *mut SocketSample, tag: Tag, tcp: S, sk: S) 
     let unacked_bytes = snd_nxt.wrapping_sub(tcp.load(at!(snd_una)));
     let unsent_bytes = tcp.load::<u32>(at!(write_seq)).wrapping_sub(snd_nxt);
     // A segment goes out if all of it fits (`tcp_snd_wnd_test` in net/ipv4/tcp_output.c).
-    let next_bytes = unsent_bytes.min(tcp.load(at!(mss_cache)));
+    let segment_bytes: u32 = tcp.load(at!(mss_cache));
+    if unacked_bytes >= segment_bytes && segment_bytes > 0 {
+        flags |= flag::SEGMENT_UNACKED;
+    }
+    if tcp.load::<u64>(at!(bytes_acked)) <= 1 {
+        flags |= flag::NEVER_ACKNOWLEDGED;
+    }
+    let next_bytes = unsent_bytes.min(segment_bytes);
     if unacked_bytes == 0 && tcp.load::<u32>(at!(snd_wnd)) < next_bytes {
         flags |= flag::WINDOW_CLOSED;
     }

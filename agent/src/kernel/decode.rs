@@ -1,8 +1,8 @@
 //! Bytes to events: the only module that knows what a record means.
 
 use super::sample_facts::{
-    could_not_send, endpoint, fire_of, is_last_word, owner, peer, retransmitting_ms, round_trip_ms,
-    unacked,
+    could_not_send, endpoint, fire_of, is_last_word, owner, peer, repetitions, reply,
+    retransmitting_ms, round_trip_ms, unacked,
 };
 use crate::model::observed::{
     ending::{Discovery, Ending, Unacked, Unsent},
@@ -155,16 +155,13 @@ impl Decoder {
             unseen_ms: 0,
             held_back_ms: None,
             errno: sample.error,
-            // Beside later ones a tail loss probe counts no more (`tcp_enter_loss` in net/ipv4/tcp_input.c).
-            retransmits: match sample.retransmits {
-                0 => u8::from(sample.flags & flag::TAIL_REPEATED != 0),
-                counted => counted,
-            },
+            retransmits: repetitions(sample),
             retransmitting_ms: self.repeating_ms(sample),
             round_trip_us: (round_trip_us != 0).then_some(round_trip_us),
             sent_ms: self.age_ms(sample.now_jiffies, sample.sent_jiffies),
             received_data_ms: self.age_ms(sample.now_jiffies, sample.received_jiffies),
-            never_answered: sample.flags & flag::NEVER_ANSWERED != 0,
+            reply: reply(sample),
+            segment_unacked: sample.flags & flag::SEGMENT_UNACKED != 0,
             unacked: unacked(sample, sample.old_state),
             unsent: match sample.unsent_bytes {
                 0 => Unsent::Nothing,

@@ -1,7 +1,7 @@
 //! The meaning of single fields of a sample.
 
 use crate::model::observed::{
-    ending::Unacked,
+    ending::{Reply, Unacked},
     event::Fire,
     kernel_owner::kernel_owner,
     socket::{Comm, Endpoint, Owner},
@@ -52,6 +52,24 @@ pub(super) const fn fire_of(outcome: TimerOutcome) -> Fire {
         TimerOutcome::NotOurs => Fire::NotOurs,
         TimerOutcome::Congested => Fire::Congested,
         TimerOutcome::Death => Fire::Death,
+    }
+}
+
+/// Repetitions of what is not acknowledged, a tail loss probe included. Beside later ones that counts no more (`tcp_enter_loss` in
+/// net/ipv4/tcp_input.c).
+pub(super) fn repetitions(sample: &SocketSample) -> u8 {
+    match sample.retransmits {
+        0 => u8::from(sample.flags & flag::TAIL_REPEATED != 0),
+        counted => counted,
+    }
+}
+
+/// What the peer ever said to data.
+pub(super) const fn reply(sample: &SocketSample) -> Reply {
+    match sample.flags & (flag::NEVER_ANSWERED | flag::NEVER_ACKNOWLEDGED) {
+        flag::NEVER_ANSWERED => Reply::Acknowledged,
+        bits if bits & flag::NEVER_ANSWERED != 0 => Reply::Nothing,
+        _ => Reply::Data,
     }
 }
 

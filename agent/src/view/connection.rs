@@ -473,12 +473,7 @@ impl ConnectionFacts for Connection {
 
     fn detected_after_seconds(&self) -> Option<u64> {
         let KeepaliveSettings { idle, interval, count, user_timeout_ms, .. } = &self.settings;
-        let rules = EndRules {
-            idle: idle.seconds.into(),
-            interval: interval.seconds.into(),
-            count: count.probes.into(),
-            user_timeout_ms: (*user_timeout_ms).into(),
-        };
+        let rules = EndRules::new(idle.seconds, interval.seconds, count.probes, *user_timeout_ms);
         self.settings.detection_seconds.map(|seconds| rules.at_most_seconds(seconds))
     }
 }

@@ -381,6 +381,11 @@ pub fn repetitions(fd: &OwnedFd) -> u32 {
     sys::tcp_info(fd.as_fd()).expect("TCP_INFO").tcpi_total_retrans
 }
 
+/// Segments that came for it.
+pub fn segments_received(fd: &OwnedFd) -> u32 {
+    sys::tcp_info(fd.as_fd()).expect("TCP_INFO").tcpi_segs_in
+}
+
 /// Whether an answer to a probe is younger than all data, by more than the time between two ticks.
 #[track_caller]
 pub fn was_probed_since_data(fd: &OwnedFd) -> bool {

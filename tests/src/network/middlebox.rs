@@ -103,6 +103,22 @@ pub(crate) fn pass_on(
     filters(router, &rules)
 }
 
+/// From now on a router lets SYNs pass to `server`, and what the server answers, and nothing else: connections are open at the
+/// client, and the server never has them, as with a full accept queue. False where this kernel has no nf_tables.
+#[track_caller]
+pub(crate) fn pass_only_syns(router: &NetworkNamespace, server: SocketAddr) -> bool {
+    let rules = format!(
+        "table inet syns {{
+            chain forward {{
+                type filter hook forward priority 0; policy accept;
+                ip daddr {} tcp flags & syn == 0 drop
+            }}
+        }}",
+        server.ip()
+    );
+    filters(router, &rules)
+}
+
 /// Gives the router rules. False where this kernel has no connection tracking by nf_tables.
 #[track_caller]
 fn filters(router: &NetworkNamespace, rules: &str) -> bool {

@@ -92,6 +92,19 @@ impl NetworkPath {
         is_node.then_some(Self { service: Some(service), ..self })
     }
 
+    /// From now on only SYNs pass to the server. None where the kernel cannot do that, which is said.
+    pub fn with_syns_only(self) -> Option<Self> {
+        middlebox::pass_only_syns(self.middle(), self.server).then_some(self)
+    }
+
+    /// A connection that is open here, and that the server never takes.
+    #[track_caller]
+    pub fn connect_untaken(&self, plan: &Plan) -> (OwnedFd, SocketAddr) {
+        let client = self.near.run(|| socket::connected(Family::V4, self.server, plan));
+        let local = socket::local_address(&client);
+        (client, local)
+    }
+
     /// Where clients connect to: the Service if there is one, else the server.
     pub fn entrance(&self) -> SocketAddr {
         self.service.unwrap_or(self.server)

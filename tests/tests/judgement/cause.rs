@@ -382,3 +382,34 @@ fn a_short_quiet_time_before_a_cut_is_no_idle_drop() {
     let (event, death) = trace.death_of(ends.local);
     assert_eq!(death.cause, "retransmit_timeout", "{event:?}");
 }
+
+#[test]
+fn what_its_server_never_took_is_no_idle_drop_and_what_it_took_and_nobody_used_is() {
+    let Some(untaken) = NetworkPath::router().with_syns_only() else { return };
+    let taken = NetworkPath::cable();
+    for path in [&untaken, &taken] {
+        path.near.set("ipv4/tcp_retries2", 3);
+    }
+    let traces = [&untaken, &taken].map(|path| Trace::of(&path.near, &LIMIT));
+    let (never, local) = untaken.connect_untaken(&Plan::NOTHING);
+    let [small, large] = [(); 2].map(|()| taken.connect(&Plan::NOTHING));
+    wait::until("the SYN-ACK is repeated", SOON, || {
+        (socket::segments_received(&never) >= 2).then_some(())
+    });
+    // A full accept queue repeats it once.
+    untaken.darken();
+    wait_for_quiet(&never, QUIET + Duration::from_secs(1));
+    taken.darken();
+    socket::send(&never, b"are you there?");
+    socket::send(&small.client, b"are you there?");
+    socket::send(&large.client, &[0; 16_000]);
+    let (event, death) = traces[0].death_of(local);
+    assert_eq!(death.cause, "retransmit_timeout", "{event:?}");
+    assert!(death.evidence.contains("its server never took the connection"), "{death:?}");
+    for (ends, is_large) in [(small, false), (large, true)] {
+        let (event, death) = traces[1].death_of(ends.local);
+        assert_eq!(death.cause, "idle_drop", "{event:?}");
+        let says_so = death.evidence.contains("a path that loses large packets");
+        assert_eq!(says_so, is_large, "{death:?}");
+    }
+}

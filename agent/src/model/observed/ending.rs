@@ -26,6 +26,18 @@ pub enum Unacked {
     Data,
 }
 
+/// What a peer ever said to data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reply {
+    /// It sent data of its own, or nothing was sent to it.
+    #[default]
+    Data,
+    /// It acknowledged data, and sent none.
+    Acknowledged,
+    /// Nothing.
+    Nothing,
+}
+
 /// What was written and not sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unsent {
@@ -59,8 +71,10 @@ pub struct Ending {
     pub round_trip_us: Option<u32>,
     /// Milliseconds since data was received last: probes and their answers carry none.
     pub received_data_ms: Option<u32>,
-    /// Data was sent, and none ever received.
-    pub never_answered: bool,
+    /// What the peer ever said to data.
+    pub reply: Reply,
+    /// What of ours was not acknowledged fills a segment.
+    pub segment_unacked: bool,
     /// What of ours was not acknowledged.
     pub unacked: Unacked,
     /// What was written and not sent.
@@ -90,7 +104,7 @@ impl Ending {
 
 #[cfg(test)]
 pub(crate) mod tests_support {
-    use super::{Discovery, Ending, Unacked, Unsent};
+    use super::{Discovery, Ending, Reply, Unacked, Unsent};
     use crate::model::observed::errno::ECONNRESET;
 
     /// Data met a reset, at once.
@@ -107,7 +121,8 @@ pub(crate) mod tests_support {
         unacked: Unacked::Data,
         unsent: Unsent::Nothing,
         in_keepalive_timer: false,
-        never_answered: false,
+        reply: Reply::Data,
+        segment_unacked: false,
         unaccepted: false,
     };
 }

@@ -6,7 +6,10 @@ use super::{
     happening::{Happened, Happening},
 };
 use crate::model::{
-    judgement::{death::Death, limit_source::LimitSource},
+    judgement::{
+        death::{Death, OtherReason},
+        limit_source::LimitSource,
+    },
     observed::socket::{Socket, Time},
 };
 
@@ -41,6 +44,9 @@ impl Table {
     fn beside_lessons(&mut self, at: Time, socket: &Socket, death: Death) -> Death {
         if !death.is_forgotten(socket) {
             return death;
+        }
+        if death.is_never_taken(socket) {
+            return death.explained_by(socket, OtherReason::NeverTaken);
         }
         let limit_ms = self.known_limit_ms(socket);
         let learned = std::mem::take(&mut self.learned);

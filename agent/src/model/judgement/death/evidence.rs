@@ -107,7 +107,7 @@ impl Death {
         let silent = tenths(self.silent_ms);
         let quiet = tenths(self.quiet_ms);
         let probes = counted(self.probes_unanswered, "probe");
-        let repeated = counted(ending.retransmits, "retransmission");
+        let repeated = self.repeated(socket);
         match self.cause {
             Cause::KeepaliveTimeout if socket.own.user_timeout_ms > 0 => format!(
                 "the keepalive timer ended it: {probes} unanswered and nothing received for \
@@ -191,6 +191,16 @@ impl Death {
         }
     }
 
+    /// How often it was repeated, or for how long: ICMP shortens the waits (RFC 6069, `tcp_ld_RTO_revert` in net/ipv4/tcp_ipv4.c),
+    /// and the kernel counts no further than 255.
+    fn repeated(&self, socket: &Socket) -> String {
+        let waited_ms = self.ending.retransmitting_ms.filter(|_| socket.soft_errno != 0);
+        waited_ms.map_or_else(
+            || counted(self.ending.retransmits, "retransmission"),
+            |ms| format!("retransmissions for {}", tenths(ms)),
+        )
+    }
+
     /// That the quiet time before the first of the probes was the interval, and that one after the idle time was answered.
     fn sent_by_interval(&self, socket: &Socket) -> String {
         let quiet = self.quiet_before_probe(socket);
@@ -268,8 +278,13 @@ impl Death {
             ms => format!("; the user timeout of {ms} ms ended it"),
         };
         let network = self.network();
+        let too_large = if self.may_be_too_large() {
+            "; it filled a packet: a path that loses large packets, and does not say so, looks the same"
+        } else {
+            ""
+        };
         format!(
-            "quiet for {quiet}, then data met silence: {repeated} unanswered{network}{ended_by}"
+            "quiet for {quiet}, then data met silence: {repeated} unanswered{network}{ended_by}{too_large}"
         )
     }
 

@@ -5,7 +5,7 @@ use crate::model::observed::{ending::Unsent, socket::Socket};
 
 impl GivenUp {
     /// Whether the peer was heard clearly after the data was sent first that it did not answer.
-    pub(super) fn is_heard_meanwhile(&self) -> bool {
+    pub(super) const fn is_heard_meanwhile(&self) -> bool {
         /// What was on its way when the data was sent, and looks that are coarse.
         const CLEARLY_MS: u32 = 2000;
         self.silent_ms.saturating_add(CLEARLY_MS) < self.waited_ms

@@ -18,7 +18,7 @@ pub use given_up::GivenUp;
 
 use crate::model::{
     observed::{
-        ending::{Ending, Unacked, Unsent},
+        ending::{Ending, Reply, Unacked, Unsent},
         errno::{
             ECONNABORTED, ECONNREFUSED, ECONNRESET, EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH,
             EPIPE, ETIMEDOUT,
@@ -339,7 +339,9 @@ impl Ending {
     /// Whether the last data was ours: the program waited for an answer to it.
     const fn was_asked_last(&self) -> bool {
         match (self.sent_ms, self.received_data_ms) {
-            (Some(sent_ms), Some(received_ms)) => self.never_answered || sent_ms < received_ms,
+            (Some(sent_ms), Some(received_ms)) => {
+                !matches!(self.reply, Reply::Data) || sent_ms < received_ms
+            }
             (sent_ms, None) => sent_ms.is_some(),
             (None, Some(_)) => false,
         }

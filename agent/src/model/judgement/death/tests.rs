@@ -112,6 +112,11 @@ fn what_ended_it_is_named_beside_what_the_network_said() {
     assert_eq!(death.cause, Cause::UserTimeout);
     let evidence = death.evidence(&timed);
     assert!(evidence.contains("15000 ms") && evidence.contains("EHOSTUNREACH"), "{evidence}");
+    // ICMP shortens the waits: the kernel's own count has begun anew after 255.
+    let told = Socket { soft_errno: EHOSTUNREACH, ..quiet(926_000) };
+    let ending = Ending { retransmits: 13, retransmitting_ms: Some(926_000), ..unreachable };
+    let evidence = Death::of(&told, State::Established, ending, None).unwrap().evidence(&told);
+    assert!(evidence.ends_with("gave up after retransmissions for 15 min 26 s"), "{evidence}");
 }
 
 #[test]

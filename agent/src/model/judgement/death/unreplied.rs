@@ -54,6 +54,7 @@ impl Ending {
 mod tests {
     use super::*;
     use crate::model::observed::{
+        ending::Reply,
         errno::ETIMEDOUT,
         socket::{State, tests_support::socket},
     };
@@ -74,7 +75,7 @@ mod tests {
         assert_eq!(closed_by(asked()), Some(30_000));
         assert_eq!(closed_by(Ending { received_data_ms: None, ..asked() }), Some(30_000));
         let of_handshake = Ending { received_data_ms: Some(30_000), ..asked() };
-        assert_eq!(closed_by(Ending { never_answered: true, ..of_handshake }), Some(30_000));
+        assert_eq!(closed_by(Ending { reply: Reply::Acknowledged, ..of_handshake }), Some(30_000));
         assert_eq!(closed_by(of_handshake), None, "in one tick nobody can tell");
         // The peer answered; it says goodbye and closes.
         assert_eq!(closed_by(Ending { received_data_ms: Some(29_000), ..asked() }), None);
@@ -119,7 +120,7 @@ mod tests {
             said.starts_with("this host closed it after 1 min of quiet, and its FIN"),
             "{said}"
         );
-        let said = evidence(Ending { never_answered: true, ..in_one_tick });
+        let said = evidence(Ending { reply: Reply::Acknowledged, ..in_one_tick });
         assert!(said.contains("after 1 min without an answer, and its FIN"), "{said}");
         let probed = Socket { keepalive: true, probes_unanswered: 3, ..closed };
         assert!(!of(&probed, lost), "probes showed that it was lost");

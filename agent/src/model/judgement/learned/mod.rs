@@ -21,7 +21,7 @@ mod span;
 mod tests;
 
 use super::{
-    death::{Cause, Death, Others, QUIET_MS},
+    death::{Cause, Death, OtherReason, Others, QUIET_MS},
     destination::Destination,
     idle_limit::{Limits, PathNumber},
     learned_limit::{Confidence, LearnedLimit},
@@ -184,6 +184,8 @@ impl Learned {
         // What it survived before did not kill it now.
         let survived_as_much = i64::from(death.survived_ms) * 5 / 4 >= quiet.ms();
         let outcome = match death.cause {
+            // No path had it.
+            _ if death.other_reason == Some(OtherReason::NeverTaken) => return,
             // What else explains it stands beside it: a timer, or what went dark.
             _ if death.other_reason.is_some() => QuietOutcome::Killed,
             // Nobody acknowledged what was sent after the quiet time: that it was a timer of the peer is not known.
@@ -192,6 +194,7 @@ impl Learned {
             Cause::KeepaliveTimeout if death.probes_unanswered < 2 => return,
             // The peer was started anew, or its path was gone for a while.
             Cause::KeepaliveReset if survived_as_much => return,
+            Cause::IdleDrop if death.may_be_too_large() => QuietOutcome::Silenced,
             Cause::IdleDrop | Cause::KeepaliveReset | Cause::KeepaliveTimeout if was_answered => {
                 QuietOutcome::SingledOut
             }

@@ -6,16 +6,26 @@ use crate::model::observed::socket::Socket;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EndRules {
     /// Seconds before the first probe.
-    pub(crate) idle: u64,
+    idle: u64,
     /// Seconds between two.
-    pub(crate) interval: u64,
+    interval: u64,
     /// Unanswered probes.
-    pub(crate) count: u64,
+    count: u64,
     /// TCP_USER_TIMEOUT; 0 is unset.
-    pub(crate) user_timeout_ms: u64,
+    user_timeout_ms: u64,
 }
 
 impl EndRules {
+    /// Of these settings: seconds before the first probe and between two, their number, and a user timeout or 0.
+    pub(crate) fn new(idle: u32, interval: u32, count: u32, user_timeout_ms: u32) -> Self {
+        Self {
+            idle: idle.into(),
+            interval: interval.into(),
+            count: count.into(),
+            user_timeout_ms: user_timeout_ms.into(),
+        }
+    }
+
     /// Silence until the kernel gives up, at the most, where it is `detection` seconds after data: after a probe that was answered
     /// the next one comes after the interval, if that is longer than the idle time.
     pub(crate) fn at_most_seconds(self, detection: u64) -> u64 {
@@ -32,7 +42,7 @@ impl EndRules {
     }
 
     /// Intervals that take at least this time.
-    fn rounds_within(self, ms: u64) -> u64 {
+    const fn rounds_within(self, ms: u64) -> u64 {
         match self.interval * 1000 {
             0 => 0,
             interval_ms => ms.div_ceil(interval_ms),
@@ -42,12 +52,8 @@ impl EndRules {
 
 impl Socket {
     fn end_rules(&self) -> EndRules {
-        EndRules {
-            idle: self.idle().value.into(),
-            interval: self.interval().value.into(),
-            count: self.count().value.into(),
-            user_timeout_ms: self.own.user_timeout_ms.into(),
-        }
+        let (idle, interval, count) = (self.idle(), self.interval(), self.count());
+        EndRules::new(idle.value, interval.value, count.value, self.own.user_timeout_ms)
     }
 
     /// Silence until the kernel gives up, seconds: `idle + count x interval`; with a user timeout
@@ -126,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn who_gives_up_by_a_user_timeout_counts_from_the_last_packet() {
+    fn what_a_user_timeout_leaves_counts_from_the_last_packet() {
         let probing = |silent_ms, timer_ms| {
             let timer_ms = Some(timer_ms);
             let it = Socket { probes_unanswered: 1, silent_ms, timer_ms, ..at(5, 20, 9, 30_000) };

@@ -66,9 +66,10 @@ impl Socket {
     /// it repeats once more, and waits twice as long for that as before: the limit may be over long before.
     pub fn gives_up_repeating_in_ms(&self, since_ms: u64) -> u64 {
         let timeout_ms = self.gives_up_repeating_ms();
-        // A user timeout shortens the last wait (`tcp_clamp_rto_to_user_timeout` in net/ipv4/tcp_timer.c), and what this host
-        // cannot send it tries again twice a second.
-        if self.own.user_timeout_ms > 0 || self.could_not_send {
+        // A user timeout shortens the last wait (`tcp_clamp_rto_to_user_timeout` in net/ipv4/tcp_timer.c), what this host
+        // cannot send it tries again twice a second, and what ICMP answers soon after (`tcp_ld_RTO_revert` in
+        // net/ipv4/tcp_ipv4.c).
+        if self.own.user_timeout_ms > 0 || self.could_not_send || self.soft_errno != 0 {
             return timeout_ms.saturating_sub(since_ms);
         }
         let first_ms = 204 + u64::from(self.round_trip_ms);
@@ -251,6 +252,9 @@ mod tests {
         let held_back = Socket { could_not_send: true, ..repeats(90) };
         assert_eq!(held_back.gives_up_repeating_in_ms(924_000), 600);
         assert_eq!(repeats(90).gives_up_repeating_in_ms(924_000), 120_000);
+        // Each was answered by ICMP "host unreachable": they come some seconds apart.
+        let refused = Socket { soft_errno: 113, ..repeats(4) };
+        assert_eq!(refused.gives_up_repeating_in_ms(9_800), 924_600 - 9_800);
         let mut by_time = repeats(7);
         by_time.own.user_timeout_ms = 40_000;
         assert_eq!(by_time.gives_up_repeating_in_ms(39_000), 1_000);
