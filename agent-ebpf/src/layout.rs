@@ -169,6 +169,10 @@ layout! {
     bytes_sent: [Offset("tcp_sock.bytes_sent")];
     /// Bytes of data received; the peer's FIN counts as one.
     bytes_received: [Offset("tcp_sock.bytes_received")];
+    /// The next byte that the peer will send.
+    rcv_nxt: [Offset("tcp_sock.rcv_nxt")];
+    /// The next byte that the program will read.
+    copied_seq: [Offset("tcp_sock.copied_seq")];
     /// Bytes that the peer has acknowledged, with the SYN of ours.
     bytes_acked: [Offset("tcp_sock.bytes_acked")];
     /// Segments that were repeated and are on their way.

@@ -134,6 +134,8 @@ pub mod flag {
     pub const SEGMENT_UNACKED: u32 = 1 << 17;
     /// The peer never acknowledged data (`tcp_sock.bytes_acked`, which counts the SYN, too).
     pub const NEVER_ACKNOWLEDGED: u32 = 1 << 18;
+    /// Data came that the program has not read (`tcp_sock.rcv_nxt`, `copied_seq`).
+    pub const UNREAD: u32 = 1 << 19;
 }
 
 /// One TCP socket, as read from the kernel at one moment.

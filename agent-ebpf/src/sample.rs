@@ -7,7 +7,10 @@ use crate::{
 use aya_ebpf::helpers::generated;
 use core::{arch::asm, ptr::write_volatile};
 use keepwatch_ebpf::{
-    abi::{AF_INET, AF_INET6, PF_KTHREAD, TCP_LISTEN, TCP_MAX_STATES},
+    abi::{
+        AF_INET, AF_INET6, PF_KTHREAD, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_FIN_WAIT1,
+        TCP_FIN_WAIT2, TCP_LISTEN, TCP_MAX_STATES,
+    },
     layout::ABSENT,
     record::{SocketSample, Tag, flag},
 };
@@ -139,6 +142,15 @@ pub(crate) fn fill<S: Sock>(sample: *mut SocketSample, tag: Tag, tcp: S, sk: S) 
     }
     if tcp.load::<u64>(at!(bytes_acked)) <= 1 {
         flags |= flag::NEVER_ACKNOWLEDGED;
+    }
+    // The peer's FIN takes a number, too, and is read like data (`tcp_inq` in include/net/tcp.h).
+    let fin = match u32::from(tcp.load::<u8>(at!(skc_state))) {
+        TCP_ESTABLISHED | TCP_FIN_WAIT1 | TCP_FIN_WAIT2 => 0,
+        TCP_CLOSE_WAIT => 1,
+        _ => u32::MAX,
+    };
+    if tcp.load::<u32>(at!(rcv_nxt)).wrapping_sub(tcp.load(at!(copied_seq))) > fin {
+        flags |= flag::UNREAD;
     }
     let next_bytes = unsent_bytes.min(segment_bytes);
     if unacked_bytes == 0 && tcp.load::<u32>(at!(snd_wnd)) < next_bytes {

@@ -251,6 +251,7 @@ impl Decoder {
             fin_only: unacked(sample, sample.state) == Unacked::Fin && sample.unsent_bytes == 0,
             soft_errno: sample.soft_error,
             window_closed: has(flag::WINDOW_CLOSED),
+            unread_ms: age(sample.received_jiffies).filter(|_| has(flag::UNREAD)),
             is_orphan: has(flag::ORPHAN),
             // Events of a new connection come before it is accepted, however soon that is: they show nothing.
             is_unaccepted: matches!(tag, Tag::Again | Tag::Listed)

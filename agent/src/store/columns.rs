@@ -163,6 +163,7 @@ pub(super) fn connection(row: NamedRow<'_, '_>, on: ConnectionRef) -> rusqlite::
         could_not_send: false,
         network_error: None,
         window_closed: false,
+        unread_seconds: None,
         fin_only: false,
         direction: Some(word(row, "direction")?),
         made_by: word(row, "made_by")?,

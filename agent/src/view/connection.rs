@@ -5,7 +5,6 @@ pub(crate) use crate::model::text::duration::ms;
 use crate::model::{
     judgement::{
         condition::{Condition, Diagnosis},
-        facts::ConnectionFacts,
         gap::{Gap, GapFrom},
         idle_limit::{Applied, limit_in_words, limit_sentence},
         limit_source::LimitSource,
@@ -14,10 +13,8 @@ use crate::model::{
     },
     observed::{
         owner_identity::{Identity, IdentityPart},
-        probe_timing::detection::EndRules,
         setting::{Effective, OwnValues, SettingOrigin},
-        socket::{Comm, Direction, Endpoint, Owner, Socket, SocketKind, State, Time},
-        watched::Watched,
+        socket::{Comm, Direction, Owner, Socket, SocketKind, State, Time},
     },
     text::{duration::seconds, sanitize::escaped},
 };
@@ -52,6 +49,9 @@ pub struct Connection {
     /// Nothing is in flight, and the peer has no room for what was written: its program does not read enough.
     #[serde(default)]
     pub window_closed: bool,
+    /// Since the peer sent data last, where the program has not read all of it; null where it has, and without eBPF.
+    #[serde(default)]
+    pub unread_seconds: Option<f64>,
     /// Who sent the SYN; null before there was one.
     pub direction: Option<Direction>,
     /// A program made it, or MPTCP for one, or the kernel itself.
@@ -333,6 +333,7 @@ impl Connection {
             fin_only: socket.fin_only,
             network_error: socket.network_error(),
             window_closed: socket.window_closed,
+            unread_seconds: socket.unread_ms.map(seconds),
             direction: Some(socket.direction),
             made_by: socket.kind,
             settings: KeepaliveSettings::of(socket),
@@ -398,83 +399,6 @@ impl Connection {
     /// Who sent the SYN; a socket that never had a peer is counted as ours.
     pub fn direction(&self) -> Direction {
         self.direction.unwrap_or(Direction::Outbound)
-    }
-}
-
-impl ConnectionFacts for Connection {
-    fn local(&self) -> Endpoint {
-        self.local.into()
-    }
-
-    fn remote(&self) -> Endpoint {
-        self.remote.into()
-    }
-
-    fn direction(&self) -> Direction {
-        self.direction()
-    }
-
-    fn netns(&self) -> u32 {
-        self.netns
-    }
-
-    fn state(&self) -> State {
-        self.state
-    }
-
-    fn is_orphan(&self) -> bool {
-        self.orphan
-    }
-
-    fn idle(&self) -> Effective {
-        let Seconds { seconds: value, from } = self.settings.idle;
-        Effective { value, from }
-    }
-
-    fn interval(&self) -> Effective {
-        let Seconds { seconds: value, from } = self.settings.interval;
-        Effective { value, from }
-    }
-
-    fn gap(&self, _: u32) -> Option<Gap> {
-        Some(Gap { ms: ms(self.gap_seconds?), from: self.gap_from? })
-    }
-
-    fn next_probe_ms(&self) -> Option<u64> {
-        self.next_probe_seconds.map(ms)
-    }
-
-    fn quiet_ms(&self) -> u64 {
-        ms(self.quiet_seconds)
-    }
-
-    fn watched(&self) -> Watched {
-        let short = |seconds| u32::try_from(ms(seconds)).unwrap_or(u32::MAX);
-        Watched {
-            ms: short(self.watched_seconds),
-            age_ms: short(self.looked_at_seconds_ago),
-            longest_quiet_ms: short(self.longest_quiet_seconds),
-            longest_silence_ms: short(self.longest_silence_seconds),
-            peer_probes: if self.peer_probes { u8::MAX } else { 0 },
-        }
-    }
-
-    fn diagnosis(&self) -> Option<Diagnosis> {
-        // These two depend on the path.
-        let of_itself =
-            self.condition.filter(|it| !matches!(it, Condition::Fine | Condition::Overdue));
-        of_itself.map(|condition| Diagnosis {
-            condition,
-            since_ms: self.condition_seconds.map(ms).unwrap_or_default(),
-            is_least: self.condition_at_least,
-            gives_up_ms: self.gives_up_seconds.map(ms),
-        })
-    }
-
-    fn detected_after_seconds(&self) -> Option<u64> {
-        let KeepaliveSettings { idle, interval, count, user_timeout_ms, .. } = &self.settings;
-        let rules = EndRules::new(idle.seconds, interval.seconds, count.probes, *user_timeout_ms);
-        self.settings.detection_seconds.map(|seconds| rules.at_most_seconds(seconds))
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub(crate) mod condition_text;
 pub(crate) mod connection;
+mod connection_facts;
 pub(crate) mod connection_group;
 pub(crate) mod event_filter;
 pub(crate) mod event_row;

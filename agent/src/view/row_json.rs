@@ -69,6 +69,7 @@ impl RowWriter {
         word(out, b",\"could_not_send\":", truth(socket.could_not_send));
         optional(out, b",\"network_error\":", socket.network_error().as_deref());
         word(out, b",\"window_closed\":", truth(socket.window_closed));
+        maybe_seconds(out, b",\"unread_seconds\":", socket.unread_ms.map(u64::from));
         word(out, b",\"direction\":\"", socket.direction.as_str());
         word(out, b"\",\"made_by\":\"", socket.kind.as_str());
         word(out, b"\",\"keepalive\":", truth(socket.keepalive));
@@ -356,7 +357,7 @@ mod tests {
             socket.is_orphan = bit(10);
             (socket.is_unaccepted, socket.n_listeners) = (bit(6), byte % 3);
             (socket.window_closed, socket.could_not_send) = (bit(11), bit(2));
-            socket.fin_only = bit(12);
+            (socket.fin_only, socket.unread_ms) = (bit(12), bit(1).then_some(n * 19));
             socket.soft_errno = if bit(3) { 113 } else { 0 };
             socket.kind = SocketKind::ALL[usize::from(byte % 3)];
             socket.retransmits = if bit(11) { byte } else { 0 };

@@ -34,6 +34,7 @@ pub struct SocketLine {
     pub peer_closed_seconds: Option<f64>,
     pub listeners: Option<u8>,
     pub could_not_send: bool,
+    pub unread_seconds: Option<f64>,
     pub network_error: Option<String>,
     pub unanswered_seconds: Option<f64>,
     pub gives_up_seconds: Option<f64>,

@@ -137,3 +137,22 @@ fn a_request_that_the_client_gave_up_waiting_for_is_told_after_its_end_and_an_an
     let said = ended(&answered_id);
     assert!(!said.contains("acknowledged"), "{said}");
 }
+
+#[test]
+fn an_answer_that_the_program_does_not_read_is_said_to_wait_here_and_one_that_it_has_read_is_not() {
+    let watched = WatchedPath::cable();
+    let [unread, read] = [(); 2].map(|()| watched.path.connect(&Plan::keepalive(2, 2, 5)));
+    for ends in [&unread, &read] {
+        exchange(&ends.client, &ends.accepted);
+        socket::send(&ends.accepted, b"an answer");
+    }
+    ending::drain(&read.client);
+    let [unread, read] = [unread.local, read.local]
+        .map(|local| watched.until(local, "is watched", |row| row.watched_seconds >= 7.0));
+    assert!(unread.unread_seconds.is_some_and(|seconds| seconds >= 6.0), "{unread:?}");
+    assert_eq!(read.unread_seconds, None, "{read:?}");
+    let said = watched.why(&unread.id);
+    assert!(said.contains("has not read what came from 10.77.0.2:2717"), "{said}");
+    let said = watched.why(&read.id);
+    assert!(!said.contains("has not read"), "{said}");
+}

@@ -103,6 +103,7 @@ pub(crate) fn as_listed(before: &Socket, line: &TableLine, now: Time) -> Socket 
         // As long as it was seen, at least.
         retransmitting_ms: (line.retransmits > 0).then(|| aged.retransmitting_ms.unwrap_or(0)),
         window_closed: false,
+        unread_ms: None,
         could_not_send: false,
         probes_unanswered: line.probes,
         timer_ms: keepalive_timer.and_then(|timer| timer.left_ms(now)),

@@ -15,4 +15,5 @@ pub(crate) mod probe_timing;
 pub mod setsockopt;
 pub mod setting;
 pub mod socket;
+mod socket_id;
 pub mod watched;

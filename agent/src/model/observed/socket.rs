@@ -1,5 +1,6 @@
 //! A TCP socket as it was at one moment.
 
+pub use super::socket_id::{SocketAddress, SocketId};
 use super::{
     errno::errno_name,
     peer_closed::PeerClosed,
@@ -7,8 +8,7 @@ use super::{
     watched::Watched,
 };
 use crate::model::text::{closed_set::closed_set, sanitize};
-use serde::{Deserialize, Serialize};
-use std::{fmt, net::Ipv6Addr, net::SocketAddr, str::FromStr};
+use std::{fmt, net::Ipv6Addr, net::SocketAddr};
 
 /// Nanoseconds of `CLOCK_MONOTONIC`: the one time line of the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,48 +37,6 @@ impl Time {
         std::time::Duration::from_nanos(self.0).as_secs_f64()
     }
 }
-
-/// A socket cookie: unique while the kernel runs. Written as `ss -e` writes it, `sk:1f`.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(into = "String", try_from = "String")]
-pub struct SocketId(pub u64);
-
-impl From<SocketId> for String {
-    fn from(id: SocketId) -> Self {
-        id.to_string()
-    }
-}
-
-impl TryFrom<String> for SocketId {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl fmt::Display for SocketId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sk:{:x}", self.0)
-    }
-}
-
-impl FromStr for SocketId {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.strip_prefix("sk:")
-            .and_then(|hex| u64::from_str_radix(hex, 16).ok())
-            .map(Self)
-            .ok_or_else(|| format!("expected a socket id like sk:1f, got {text:?}"))
-    }
-}
-
-/// Where the kernel keeps a socket: a number that only the hooks can turn into an address. 0 is unknown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SocketAddress(pub u64);
 
 closed_set! {
     /// What made a socket, and so which calls can have changed its settings.
@@ -318,6 +276,8 @@ pub struct Socket {
     pub soft_errno: u16,
     /// Nothing is in flight, and the peer has no room for what waits: its program does not read enough.
     pub window_closed: bool,
+    /// Since data of the peer came last, if its program has not read all of it.
+    pub unread_ms: Option<u32>,
     /// No process has it open any more: the kernel closes it.
     pub is_orphan: bool,
     /// It waits in an accept queue: no process has it yet.
@@ -394,6 +354,7 @@ impl Socket {
             spoke_last_ms: self.spoke_last_ms.map(older),
             peer_closed: self.peer_closed.map(|closed| closed.older(passed_ms)),
             received_ms: older(self.received_ms),
+            unread_ms: self.unread_ms.map(older),
             retransmitting_ms: self.retransmitting_ms.map(older),
             timer_ms: self.timer_ms.map(|ms| ms.saturating_sub(passed_ms)),
             watched: Watched { age_ms: older(self.watched.age_ms), ..self.watched },
@@ -473,6 +434,7 @@ pub(crate) mod tests_support {
             fin_only: false,
             soft_errno: 0,
             window_closed: false,
+            unread_ms: None,
             is_orphan: false,
             is_unaccepted: false,
             n_queued: 0,

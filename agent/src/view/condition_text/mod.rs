@@ -59,6 +59,14 @@ impl Connection {
         (sent - self.looked_at_seconds_ago >= CLEARLY_SECONDS).then_some(sent)
     }
 
+    /// Since when, at least, the program of this host does not read what the peer has sent. None while it may be on it.
+    pub(crate) fn unread_for_seconds(&self) -> Option<f64> {
+        /// A program may be busy with what it read before.
+        const CLEARLY_SECONDS: f64 = 5.0;
+        let unread = self.unread_seconds.filter(|_| self.is_open())?;
+        (unread - self.looked_at_seconds_ago >= CLEARLY_SECONDS).then_some(unread)
+    }
+
     /// Unprotected, and never quiet for more than half of the limit since it is watched: it is not `kept` yet, because it
     /// was not watched for long enough.
     pub(crate) fn is_busy_so_far(&self) -> bool {
@@ -130,9 +138,13 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
             format!("what was written could not be sent for {}: {why}{gives_up}", time(since))
         }
         Condition::Blocked => format!(
-            "the peer's program does not read enough, for {}: its window is closed, {}{closed}{gives_up}",
+            "the peer's program does not read enough, for {}: its window is closed, {}{}{closed}{gives_up}",
             time(since),
-            connection.window_probes_in_words()
+            connection.window_probes_in_words(),
+            connection.unread_for_seconds().map_or_else(String::new, |unread| format!(
+                "; nor has the program here read what came {} ago",
+                time(unread)
+            ))
         ),
         Condition::Stuck => {
             let what = if connection.fin_only { "the FIN" } else { "data" };
@@ -184,7 +196,12 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
             ),
         },
         Condition::Fine => {
-            return half_used(connection).or_else(|| probe_on_its_way(connection)).or_else(|| {
+            let unread = || {
+                let unread = time(connection.unread_for_seconds()?);
+                Some(format!("the program here has not read what came {unread} ago"))
+            };
+            let said = unread().or_else(|| half_used(connection));
+            return said.or_else(|| probe_on_its_way(connection)).or_else(|| {
                 let since = connection.unreplied_seconds()?;
                 Some(format!(
                     "the peer has sent no data since ours went out {} ago, which it acknowledged",
@@ -435,5 +452,23 @@ mod tests {
         let mut unseen = sent(44_000);
         unseen.watched.age_ms = 43_000;
         assert_eq!(said(&unseen), None);
+    }
+
+    #[test]
+    fn a_program_that_does_not_read_what_came_is_said_so_and_one_that_may_be_on_it_is_not() {
+        let unread = |unread_ms| Socket { unread_ms, ..app(1, None, 0) };
+        let text = said(&unread(Some(57_000))).unwrap();
+        assert_eq!(text, "the program here has not read what came 57 s ago");
+        assert_eq!(said(&unread(Some(4_000))), None, "it may be busy with what it read before");
+        assert_eq!(said(&unread(None)), None);
+        // Both ends write, and neither reads.
+        let blocked = Socket {
+            in_flight: true,
+            window_closed: true,
+            retransmitting_ms: Some(9_000),
+            ..unread(Some(57_000))
+        };
+        let text = said(&blocked).unwrap();
+        assert!(text.ends_with("; nor has the program here read what came 57 s ago"), "{text}");
     }
 }

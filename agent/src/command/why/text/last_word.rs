@@ -117,6 +117,28 @@ pub(super) fn stopped_in_words(cases: &[Judged]) -> Option<String> {
     }
 }
 
+/// Whose programs do not read what their peers have sent, in words: the worst.
+pub(super) fn unread_in_words(cases: &[Judged]) -> Option<String> {
+    let reads = cases.iter().filter(|case| case.stopped.is_empty());
+    let unread = reads.flat_map(|case| {
+        case.case.live().filter_map(|life| Some((life, life.connection.unread_for_seconds()?)))
+    });
+    let unread: Vec<(&Life, f64)> = unread.collect();
+    let (worst, longest) = unread.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let owner = worst.owner()?;
+    let of = match unread.len() {
+        1 => String::new(),
+        n => format!(", and so on {n} connections"),
+    };
+    Some(format!(
+        "{}[{}] has not read what came from {} {} ago{of}",
+        owner.process,
+        owner.pid,
+        worst.connection.remote,
+        time(*longest)
+    ))
+}
+
 impl Judged {
     /// What these have said last, in words; each begins with how many.
     pub(super) fn last_words(&self) -> Vec<String> {
@@ -134,7 +156,14 @@ impl Judged {
                 time(longest)
             )
         });
-        unreplied.into_iter().chain(half_used).collect()
+        let unread = self.most(Connection::unread_for_seconds).map(|(n, longest)| {
+            format!(
+                "{n} whose program here has not read what came {}{} ago",
+                up_to(n),
+                time(longest)
+            )
+        });
+        unreplied.into_iter().chain(half_used).chain(unread).collect()
     }
 
     /// How many this host closed while the peer had not answered their last data.

@@ -191,10 +191,13 @@ impl WhyText<'_> {
         }
     }
 
-    /// The processes that are stopped now.
+    /// The processes that are stopped now, and, where these are asked for, those that do not read what has come: an idle client of
+    /// a pool may leave a ticket or a goodbye unread.
     fn stopped(&self) -> String {
-        let words = last_word::stopped_in_words(self.cases);
-        words.map(|words| format!("{words}. ")).unwrap_or_default()
+        let is_past = self.cases.first().is_some_and(|worst| worst.asked.is_of_past);
+        let is_asked = self.peer.is_some() && !is_past;
+        let unread = last_word::unread_in_words(self.cases).filter(|_| is_asked);
+        each_with_its_stop(last_word::stopped_in_words(self.cases).into_iter().chain(unread))
     }
 
     /// What waits for an answer of a program whose host is there, or did until this host closed it, unless something worse hangs. A

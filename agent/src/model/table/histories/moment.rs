@@ -85,6 +85,7 @@ impl Then {
             fin_only,
             soft_errno,
             window_closed,
+            unread_ms: _,
             is_orphan,
             is_unaccepted,
             n_queued: _,

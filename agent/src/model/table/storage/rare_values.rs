@@ -1,5 +1,5 @@
 //! What few slots have, kept beside them by number: the address of a peer that is not IPv4, what is being repeated or
-//! could not be sent, what ICMP said of it, when the peer closed its half, and what waits in the queue of a listener.
+//! could not be sent or was not read, what ICMP said of it, when the peer closed its half, and what waits in the queue of a listener.
 
 use crate::model::observed::{peer_closed::PeerClosed, socket::Socket};
 use std::net::Ipv6Addr;
@@ -12,6 +12,7 @@ pub(super) struct Rare {
     pub(super) peer_closed: Option<PeerClosed>,
     pub(super) could_not_send: bool,
     pub(super) fin_only: bool,
+    pub(super) unread_ms: Option<u32>,
     pub(super) soft_errno: u16,
     pub(super) n_queued: u8,
     pub(super) n_listeners: u8,
@@ -28,6 +29,7 @@ impl Rare {
             peer_closed: socket.peer_closed,
             could_not_send: socket.could_not_send,
             fin_only: socket.fin_only,
+            unread_ms: socket.unread_ms,
             soft_errno: socket.soft_errno,
             n_queued: socket.n_queued,
             n_listeners: socket.n_listeners,
@@ -42,6 +44,7 @@ impl Rare {
             peer_closed: None,
             could_not_send: false,
             fin_only: false,
+            unread_ms: None,
             soft_errno: 0,
             n_queued: 0,
             n_listeners: 0,
