@@ -253,7 +253,8 @@ impl Judged {
                 "the peer or the path was gone, or a device between has lost its state: what is repeated now meets nobody"
             }
             _ => {
-                "the peer or the path was gone, and others are answered again: if its next repetition is not, it is forgotten"
+                "others are answered now: the peer or the path was gone before, or a device between has lost its state; if its next \
+                 repetition is not answered, it has"
             }
         };
         Some(if self.case.live().any(hangs_after_a_moment) {

@@ -115,6 +115,12 @@ fn what_hung_after_a_moment_and_meets_nobody_now_may_be_of_a_device_that_lost_it
     // Nothing was repeated since the newcomer was answered.
     let open = said(10);
     assert!(!open.contains(LOST) && !open.contains("the path is gone"), "{open}");
+    // Whether others were answered all the time is not known of what came later.
+    assert!(
+        open.contains("others are answered now: the peer or the path was gone before, or"),
+        "{open}"
+    );
+    assert!(!open.contains("again"), "{open}");
 }
 
 #[test]
