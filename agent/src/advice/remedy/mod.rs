@@ -188,8 +188,22 @@ impl Situation<'_> {
         let ping = self.ping(it, holds, "");
         let advice: Vec<Advice> = match switch {
             _ if self.own.keepalive => {
-                let because = format!("{}; it leaves the times to the system", named(it, holds));
-                let times = Advice { client: Some(it.into()), ..self.system(holds, because) };
+                let times = if self.follows_the_system() {
+                    let because =
+                        format!("{}; it leaves the times to the system", named(it, holds));
+                    self.system(holds, because)
+                } else if self.is_capped_by(it.client) {
+                    let because = format!(
+                        "{}; it sets {} itself only because the system's times are longer, and leaves shorter ones",
+                        named(it, holds),
+                        values(self.own)
+                    );
+                    self.system(holds, because)
+                } else {
+                    let code = self.code(holds);
+                    Advice { because: format!("{}; {}", named(it, holds), code.because), ..code }
+                };
+                let times = Advice { client: Some(it.into()), ..times };
                 ping.into_iter().chain([times]).collect()
             }
             Some(switch) => {
@@ -198,6 +212,19 @@ impl Situation<'_> {
             None => ping.into_iter().collect(),
         };
         if advice.is_empty() { vec![self.without_keepalive(it, holds)] } else { advice }
+    }
+
+    /// Whether a sysctl reaches what comes too late: only values that are left to the system follow it.
+    const fn follows_the_system(&self) -> bool {
+        self.own.idle == 0 && self.own.interval <= self.proposal.idle
+    }
+
+    /// Whether the times of the socket are those that this client sets where the system's are longer.
+    const fn is_capped_by(&self, client: &Client) -> bool {
+        let OwnValues { idle, interval, .. } = client.default;
+        idle > 0
+            && (self.own.idle == 0 || self.own.idle == idle)
+            && (self.own.interval == 0 || self.own.interval == interval)
     }
 
     /// What only turns keepalive on, and the system's times: one without the other does not protect.
@@ -247,8 +274,7 @@ impl Situation<'_> {
                     "the kernel itself uses this connection: its mount or device has the options";
                 vec![self.plain(holds, "kernel", because.to_owned(), "")]
             }
-            // Only values that are left to the system follow it.
-            Need::Keepalive if is_on && self.own.idle == 0 => {
+            Need::Keepalive if is_on && self.follows_the_system() => {
                 let because = "SO_KEEPALIVE is on, and the times are the system's".to_owned();
                 let longer = self.user_timeout_beside(self.proposal, None, holds);
                 [self.system(holds, because)].into_iter().chain(longer).collect()
@@ -327,8 +353,13 @@ impl Situation<'_> {
         self.plain(holds, place, because, &line)
     }
 
-    /// A sysctl reaches a connection that lives only when its timer fires, or when it is opened again.
+    /// A sysctl reaches a connection that lives only when its timer fires, or when it is opened again; never the times that were
+    /// set on its socket.
     fn reopen(&self) -> String {
+        if self.own.keepalive && (self.own.idle > 0 || self.own.interval > 0) {
+            return "\n# connections that are open keep the times that they have of their own: re-open them"
+                .to_owned();
+        }
         match self.old_timer.filter(|_| self.own.keepalive).map(duration) {
             Some(until) => format!(
                 "\n# then re-open the connections that live: they keep the old timer for up to {until}"

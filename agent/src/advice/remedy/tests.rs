@@ -124,6 +124,39 @@ fn a_sysctl_comes_with_what_connections_that_live_need() {
 }
 
 #[test]
+fn times_of_its_own_never_follow_a_sysctl_and_only_what_the_client_caps_is_set_by_one() {
+    let around = RunsIn::default();
+    let pymongo = |own| {
+        let mut look = look("python3.11", 27017, own);
+        look.traces.mapped = ["/v/pymongo/_cmessage.so".to_owned()].into();
+        look.traces.are_files_read = true;
+        let proposal = Proposal { idle: 22, interval: 22, count: 3 };
+        let situation = Situation { proposal, ..situation(Need::Keepalive, &own, &around) };
+        text(&advise(&situation, &recognise(&look)))
+    };
+    let capped = pymongo(on(120, 10, 0));
+    assert!(capped.contains("this is PyMongo: "), "{capped}");
+    assert!(capped.contains("it sets 120/10/- itself only because the system's"), "{capped}");
+    assert!(capped.contains("tcp_keepalive_time=22"), "{capped}");
+    assert!(capped.contains("keep the times that they have of their own"), "{capped}");
+    assert!(!capped.contains("leaves the times") && !capped.contains("old timer"), "{capped}");
+    // The look-alikes: what is left to the system follows it, and what the client has not set is in the code.
+    let left = pymongo(ON);
+    assert!(
+        left.contains("leaves the times") && left.contains("old timer for up to 2 h"),
+        "{left}"
+    );
+    let foreign = pymongo(on(600, 0, 0));
+    assert!(foreign.contains("the program itself sets 600/-/-: it must set less"), "{foreign}");
+    assert!(!foreign.contains("sysctl -w"), "{foreign}");
+    // The interval is a time, too.
+    let interval = told(Need::Keepalive, on(0, 900, 0), "myapp", 1, &around);
+    assert!(interval.contains("-/900/-: it must set less"), "{interval}");
+    let short = told(Need::Keepalive, on(0, 10, 0), "myapp", 1, &around);
+    assert!(short.contains("[sysctl]") && short.contains("of their own: re-open"), "{short}");
+}
+
+#[test]
 fn what_only_turns_keepalive_on_needs_the_systems_times_too() {
     let around = RunsIn::default();
     let mut php = look("php8.2", 6379, OFF);
