@@ -4,6 +4,7 @@
 //! A key of the file is the flag's name with `_` for `-`. What is given nearer wins: flag, variable,
 //! file, default.
 
+mod carried;
 mod error;
 mod file;
 mod idle_limit;
@@ -13,6 +14,7 @@ mod reload_health;
 mod toml_error;
 pub(crate) mod web;
 
+pub(crate) use carried::{CarriedOptions, owner_word};
 pub(crate) use error::Error;
 #[cfg(any(fuzzing, test))]
 pub(crate) use file::with_defaults;
@@ -48,6 +50,11 @@ use std::path::{Path, PathBuf};
 
 /// Where the config is looked for when nobody says where.
 pub(crate) const DEFAULT_FILE: &str = "/etc/keepwatch/config.toml";
+
+/// Where the agent's API socket is when nobody says where.
+const DEFAULT_SOCKET: &str = "/run/keepwatch/keepwatch.sock";
+/// Where the history is when nobody says where.
+const DEFAULT_STATE_DIR: &str = "/var/lib/keepwatch";
 
 /// Where help shows an option that every command has: after the command's own.
 pub(crate) const LAST: usize = 500;
@@ -220,7 +227,7 @@ pub(crate) struct SocketArgs {
         long,
         env = "KEEPWATCH_SOCKET",
         value_name = "FILE",
-        default_value = "/run/keepwatch/keepwatch.sock",
+        default_value = DEFAULT_SOCKET,
         value_parser = absolute_path(),
         global = true,
         display_order = LAST
@@ -236,7 +243,7 @@ pub(crate) struct StateArgs {
         long,
         env = "KEEPWATCH_STATE_DIR",
         value_name = "FOLDER",
-        default_value = "/var/lib/keepwatch",
+        default_value = DEFAULT_STATE_DIR,
         value_parser = absolute_path()
     )]
     pub state_dir: PathBuf,

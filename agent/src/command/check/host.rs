@@ -30,10 +30,11 @@ use tracing::warn;
 
 pub(super) fn check(
     args: &CheckArgs,
-    path: &Path,
+    socket: &config::SocketArgs,
     limits: &config::LimitArgs,
     colour: bool,
 ) -> Result<Outcome, Failure> {
+    let path = &socket.socket;
     let policy = args.policy.policy(&args.filter)?;
     let wants_calls = policy.want_failed_calls();
     // Nobody needs the rows that no rule judges.
@@ -74,7 +75,8 @@ pub(super) fn check(
     }
     let took = Duration::from_millis(clock::now().ms_since(began));
     let found = report.has_findings();
-    output.host(&report, took)?;
+    let carried = config::CarriedOptions::default().with_socket(socket).with_limits(limits);
+    output.host(&report, took, &carried)?;
     Ok(if found { Outcome::Finding } else { Outcome::Fine })
 }
 

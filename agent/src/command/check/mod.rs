@@ -160,7 +160,7 @@ pub(super) fn run(
 ) -> Result<Outcome, Failure> {
     can_filter(args)?;
     if args.command.is_empty() {
-        host::check(args, &socket.socket, limits, colour)
+        host::check(args, socket, limits, colour)
     } else {
         session::check(args, limits, colour)
     }

@@ -5,7 +5,7 @@ use super::{
     report::{Report, ReportStyle},
     user::User,
 };
-use crate::{command::output, files};
+use crate::{command::output, config::CarriedOptions, files};
 use std::{
     ffi::OsString,
     fs::File,
@@ -64,14 +64,19 @@ impl Output {
     }
 
     /// The host's connections are data.
-    pub(super) fn host(self, report: &Report, took: Duration) -> io::Result<()> {
+    pub(super) fn host(
+        self,
+        report: &Report,
+        took: Duration,
+        carried: &CarriedOptions,
+    ) -> io::Result<()> {
         let colour = output::in_colour(self.colour);
         let look = ReportStyle::new(colour, output::size());
         let is_text = self.to.is_none() || matches!(self.to, Some(JsonTo::File(_)));
         let mut out = output::stdout();
         self.write(&mut out, look, report, "host", took)?;
         if let Some(word) = report.worst_process().filter(|_| is_text) {
-            writeln!(out, "what to change: keepwatch why {word}")?;
+            writeln!(out, "what to change: {}", carried.after(&format!("why {word}")))?;
         }
         out.flush()
     }

@@ -11,7 +11,7 @@ use super::{
     source::{ConnectionReader, Source, peer_lives},
 };
 use crate::{
-    config,
+    config::{self, CarriedOptions},
     drill::notes::NotedDrills,
     fix::{
         apply::{Candidate, FixOutcome, SocketFate, apply, holders, place},
@@ -99,6 +99,9 @@ pub(super) struct FixArgs {
     owners: config::OwnerArgs,
     #[command(flatten)]
     filter: Filter,
+    /// What a printed command needs, too.
+    #[arg(skip)]
+    carried: CarriedOptions,
 }
 
 /// The run that is taken back.
@@ -199,6 +202,7 @@ pub(super) fn run(
     colour: bool,
 ) -> Result<Outcome, Failure> {
     args.filter.measured_by = limits.of_this_call();
+    args.carried = CarriedOptions::default().with_socket(socket).with_state(&args.state);
     args.filter.direction = args.filter.direction.or(Some(Direction::Outbound));
     let mut reader = ConnectionReader::new(args.source, &socket.socket, limits, &args.owners)?;
     // In /proc the ids are those of this namespace.
@@ -213,7 +217,7 @@ pub(super) fn run(
         return watch::watch(&args, &mut reader, pause, style);
     }
     reader.say_which();
-    let mut report = FixReport::new(args.json, style);
+    let mut report = FixReport::new(&args, style);
     let candidates = planned(&args, &mut reader, &mut report)?;
     if args.apply {
         let mut journal = Journal::open(&args.state.state_dir)?;
@@ -323,7 +327,7 @@ fn take_back(
             *fate = again;
         }
     }
-    let mut report = FixReport::new(args.json, style);
+    let mut report = FixReport::new(args, style);
     let mut settled = Vec::new();
     for (change, fate) in changes.iter().zip(fates) {
         let is_over = !matches!(fate, (FixOutcome::Refused, why) if why != Some(Refusal::Gone));

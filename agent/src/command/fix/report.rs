@@ -1,11 +1,12 @@
 //! What was planned, set, left alone and refused: as a table for eyes, or as JSON.
 
-use super::Error;
+use super::{Error, FixArgs};
 use crate::{
     command::{
         socket_text::{Style, as_typed},
         table::write_table,
     },
+    config::CarriedOptions,
     fix::{
         apply::{Candidate, FixOutcome, SocketFate},
         journal::Change,
@@ -55,6 +56,8 @@ pub(super) struct FixRow {
 pub(super) struct FixReport {
     json: bool,
     style: Style,
+    /// What the command needs that takes a run back.
+    carried: CarriedOptions,
     /// The run in the journal, if something may have been set.
     pub(super) run: Option<u32>,
     rows: Vec<FixRow>,
@@ -65,10 +68,11 @@ pub(super) struct FixReport {
 }
 
 impl FixReport {
-    pub(super) const fn new(json: bool, style: Style) -> Self {
+    pub(super) fn new(args: &FixArgs, style: Style) -> Self {
         Self {
-            json,
+            json: args.json,
             style,
+            carried: args.carried.clone(),
             run: None,
             rows: Vec::new(),
             left: BTreeMap::new(),
@@ -234,7 +238,8 @@ impl FixReport {
         }
         if n(FixOutcome::Fixed) > 0 {
             let run = self.run.map_or(String::new(), |run| {
-                format!("; `keepwatch fix --undo {run}` takes it back")
+                let undo = self.carried.after(&format!("fix --undo {run}"));
+                format!("; `{undo}` takes it back")
             });
             lines.push(format!("{} fixed{run}", counted(n(FixOutcome::Fixed), "connection")));
         }

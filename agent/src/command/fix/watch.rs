@@ -65,7 +65,7 @@ pub(super) fn watch(
     let mut memory = Memory { taken_back: args.taken_back(), ..Memory::default() };
     let mut counts = Counts::default();
     loop {
-        let mut report = FixReport::new(args.json, style);
+        let mut report = FixReport::new(args, style);
         let candidates = look(args, reader, &mut memory, &mut report)?;
         if !candidates.is_empty() {
             set(&candidates, &mut journal, &mut report)?;

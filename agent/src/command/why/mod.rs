@@ -85,7 +85,7 @@ pub(super) fn run(
 ) -> Result<Outcome, Failure> {
     let now = clock::unix_seconds();
     let window = args.times.window()?;
-    let found = source::find(args, &socket.socket, limits, &window, now)?;
+    let found = source::find(args, socket, limits, &window, now)?;
     let asked = AskedWhen {
         now,
         is_of_past: window.is_past(),

@@ -6,6 +6,7 @@ use crate::{
         socket_text::{self, Size, Style},
         table,
     },
+    config,
     model::{
         judgement::{
             check_policy::{Fault, Judgement, Policy, Subject as _, Violation},
@@ -235,11 +236,8 @@ impl Report {
     pub(super) fn worst_process(&self) -> Option<String> {
         let reported = self.reported(false);
         let owner = reported.first()?.group.first.owners.first()?;
-        let name = &owner.process;
-        let is_word = name.starts_with(|c: char| c.is_ascii_alphabetic())
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.+-".contains(c));
-        let word = if is_word { name.clone() } else { owner.pid.to_string() };
-        Some(word).filter(|_| is_word || owner.pid != Owner::KERNEL)
+        let word = config::owner_word(&owner.process, owner.pid);
+        Some(word).filter(|word| owner.pid != Owner::KERNEL || *word == owner.process)
     }
 
     /// One object a line: each finding, then the sum; `all` also shows what is fine.

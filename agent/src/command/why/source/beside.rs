@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     command::Failure,
+    config::owner_word,
     model::{judgement::verdict::Verdict, observed::socket::Direction},
     view::life::{Finding, Life, lives as lives_of},
 };
@@ -19,6 +20,8 @@ use std::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::command::why) struct LocalProgram {
     pub(in crate::command::why) name: String,
+    /// What says more of it, to type.
+    pub(in crate::command::why) command: String,
     /// How many of its own connections get no answer now.
     pub(in crate::command::why) n_hanging: usize,
 }
@@ -59,14 +62,13 @@ impl Sources<'_> {
         Ok(others)
     }
 
-    /// The program that all of these lead to that live, if it is of this host, and another one: what they wait for may be behind it.
+    /// The program that all of these lead to that live and that this host opened, if it is of this host, and another one: what they
+    /// wait for may be behind it.
     pub(super) fn behind(&mut self, lives: &[Life]) -> Result<Option<LocalProgram>, Failure> {
-        let live = || lives.iter().filter(|life| life.end.is_none());
-        let is_local = |life: &Life| {
-            let connection = &life.connection;
-            connection.verdict == Some(Verdict::Local)
-                && connection.direction() == Direction::Outbound
-        };
+        let is_outbound =
+            |life: &&Life| life.connection.direction() == Direction::Outbound && life.end.is_none();
+        let live = || lives.iter().filter(is_outbound);
+        let is_local = |life: &Life| life.connection.verdict == Some(Verdict::Local);
         if self.window.is_past() || live().next().is_none() || !live().all(is_local) {
             return Ok(None);
         }
@@ -89,12 +91,14 @@ impl Sources<'_> {
         let (Some(name), 1) = (names.first().map(|name| (*name).to_owned()), names.len()) else {
             return Ok(None);
         };
+        let pid = programs.keys().next().copied().unwrap_or_default();
+        let command = self.carried.after(&format!("why {}", owner_word(&name, pid)));
         let theirs = self.living(&[Selection::outbound_of(programs.into_keys().collect())])?;
         self.n_left_out = n_left_out;
         let hangs = |life: &Life| {
             matches!(life.finding(), Finding::Stuck | Finding::PeerSilent | Finding::Overdue)
         };
         let n_hanging = theirs.into_iter().map(Life::live).filter(hangs).count();
-        Ok(Some(LocalProgram { name, n_hanging }))
+        Ok(Some(LocalProgram { name, command, n_hanging }))
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         time_window::TimeWindow,
         timestamp::unix_seconds,
     },
-    config,
+    config::{self, CarriedOptions},
     drill::notes::NotedDrills,
     fix::taken_back::TakenBack,
     kernel::clock,
@@ -74,7 +74,7 @@ const MOST_REMEMBERED: usize = 1000;
 
 pub(super) fn find(
     args: &WhyArgs,
-    socket: &Path,
+    socket: &config::SocketArgs,
     limits: &config::LimitArgs,
     window: &TimeWindow,
     now: f64,
@@ -171,6 +171,8 @@ struct Sources<'a> {
     kernel: Option<Kernel>,
     history: HistorySource<'a>,
     window: &'a TimeWindow,
+    /// What a printed command needs, too.
+    carried: CarriedOptions,
     /// The limits of this call, if there are any.
     given: Option<GivenLimits>,
     /// What they make of verdicts.
@@ -193,11 +195,14 @@ struct Sources<'a> {
 impl<'a> Sources<'a> {
     fn open(
         args: &WhyArgs,
-        socket: &'a Path,
+        socket: &'a config::SocketArgs,
         limits: &config::LimitArgs,
         window: &'a TimeWindow,
         now: f64,
     ) -> Result<Self, Failure> {
+        let carried = CarriedOptions::default().with_socket(socket).with_state(&args.state);
+        let carried = carried.with_limits(limits);
+        let socket = socket.socket.as_path();
         let mut notes = Vec::new();
         let (status, denied) = match (args.source, args.source.agent(socket)) {
             // There may be a history that may be read.
@@ -276,6 +281,7 @@ impl<'a> Sources<'a> {
             kernel,
             history,
             window,
+            carried,
             given,
             around,
             n_left_out: 0,
@@ -329,7 +335,8 @@ impl<'a> Sources<'a> {
         let n = self.lives(&Meaning::of_port(port).selections)?.len();
         if n > 0 {
             let with = if n == 1 { "1 connection has" } else { &format!("{n} connections have") };
-            let note = format!("{port} is also a port, which {with}: keepwatch why :{port}");
+            let command = self.carried.after(&format!("why :{port}"));
+            let note = format!("{port} is also a port, which {with}: {command}");
             self.notes.insert(0, note);
         }
         Ok(())
