@@ -1,7 +1,7 @@
 //! The first sentence: what it says of others that hang, of others that are answered, and of the last word.
 
 use super::{
-    tests_support::{said_of, stuck},
+    tests_support::{said_behind, said_of, stuck},
     *,
 };
 use crate::{
@@ -401,6 +401,46 @@ fn what_was_aborted_from_outside_is_said_so_and_a_programs_own_reset_is_its_busi
     let head = "1 connection of app to 172.16.0.15:2717 was aborted on this host from outside the program, as `ss -K` does";
     assert!(of(103).starts_with(head), "{}", of(103));
     assert!(of(0).starts_with("Nothing is wrong with app"), "{}", of(0));
+}
+
+#[test]
+fn what_hangs_behind_a_program_of_this_host_comes_before_what_is_over_and_after_what_hangs_itself()
+{
+    let refused = Ending { errno: 111, ..RESET };
+    let mut over = dead(&app(1, None, 0), refused);
+    over.end.as_mut().unwrap().cause = crate::model::judgement::death::Cause::ConnectFailed;
+    let well = live(&app(2, Some(60), 1_000));
+    let of = |lives: Vec<Life>, n_hanging| {
+        let cases = judge(lives, &[], &[], None, AskedWhen::default());
+        let command = "keepwatch why pgbouncer --socket /run/kw.sock".to_owned();
+        let behind = LocalProgram { name: "pgbouncer".to_owned(), command, n_hanging };
+        said_behind(&cases, Some("pgapp"), Some(&behind))
+    };
+    let first = "What these connections wait for may be behind pgbouncer, of whose own connections 1 gets no answer now: \
+                 keepwatch why pgbouncer --socket /run/kw.sock. ";
+    let after_a_refusal = of(vec![over.clone(), well.clone()], 1);
+    assert!(
+        after_a_refusal.starts_with(&format!("{first}172.16.0.15:2717 refuses: ")),
+        "{after_a_refusal}"
+    );
+    let nothing_else = of(vec![well.clone()], 1);
+    assert!(
+        nothing_else.starts_with(&format!("{first}Nothing else is wrong with")),
+        "{nothing_else}"
+    );
+    // The look-alikes: nothing hangs behind it, and the connection to it hangs itself.
+    let over = of(vec![over, well.clone()], 0);
+    assert!(!over.contains("behind"), "{over}");
+    let well = of(vec![well], 0);
+    assert!(
+        well.starts_with("Nothing is wrong") && well.contains("be behind pgbouncer: keepwatch"),
+        "{well}"
+    );
+    let itself = of(vec![live(&stuck(3))], 1);
+    assert!(
+        itself.starts_with("1 connection of app") && itself.contains(first.trim_end()),
+        "{itself}"
+    );
 }
 
 #[test]

@@ -102,10 +102,10 @@ impl WhyText<'_> {
             let unreplied = last_word::unreplied_in_words(self.cases, |_| true);
             let given_up = self.given_up_in_words(self.peer.is_none());
             let last_words = each_with_its_stop(unreplied.into_iter().chain(given_up));
-            let stopped = self.stopped();
+            let first = format!("{}{}", self.stopped(), self.hangs_behind());
             let said = format!(
-                "{stopped}{} {}: {}{ended}.{} {last_words}{}",
-                if stopped.is_empty() {
+                "{first}{} {}: {}{ended}.{} {last_words}{}",
+                if first.is_empty() {
                     "Nothing is wrong with"
                 } else {
                     "Nothing else is wrong with"
@@ -113,7 +113,7 @@ impl WhyText<'_> {
                 self.peer.unwrap_or("this host"),
                 live_and_well(self.cases, n_live),
                 outages::beside(self.cases, self.now).unwrap_or_default(),
-                self.behind().unwrap_or_default()
+                self.may_be_behind()
             );
             return said.trim_end().to_owned();
         }
@@ -142,8 +142,12 @@ impl WhyText<'_> {
         } else {
             String::new()
         };
+        let is_urgent = worst.finding < Finding::Dropped;
+        let behind = self.hangs_behind();
+        let (behind_first, behind_last) =
+            if is_urgent { ("", behind.trim_end()) } else { (behind.as_str(), "") };
         let head = format!(
-            "{}{}{}{unusual}{}.{}{} {usual}{}",
+            "{behind_first}{}{}{}{unusual}{}.{}{} {usual}{}",
             if worst.hung_before { "What was wrong then had begun before. " } else { "" },
             sentences(now),
             self.stopped(),
@@ -152,7 +156,8 @@ impl WhyText<'_> {
             beside.unwrap_or_default(),
             sentences(over),
         );
-        format!("{}{hanging}{}", head.trim_end(), self.more(worst))
+        let said = format!("{}{hanging}{} {behind_last}", head.trim_end(), self.more(worst));
+        said.trim_end().to_owned()
     }
 
     /// Who else hangs now, if the worst does.
@@ -214,15 +219,32 @@ impl WhyText<'_> {
         each_with_its_stop(waits.into_iter().chain(given_up))
     }
 
-    /// Where all connections lead to a program of this host: what these wait for may be behind it.
-    fn behind(&self) -> Option<String> {
-        let LocalProgram { name, n_hanging } = self.behind.filter(|_| self.peer.is_some())?;
-        let hang = match n_hanging {
-            0 => String::new(),
-            1 => ", of whose own connections 1 gets no answer now".to_owned(),
-            n => format!(", of whose own connections {n} get no answer now"),
+    /// Where all connections lead to a program of this host of whose own some hang: what these wait for may be behind it. It is
+    /// trouble of now, and comes before what is over.
+    fn hangs_behind(&self) -> String {
+        let Some(LocalProgram { name, command, n_hanging }) = self.behind_asked() else {
+            return String::new();
         };
-        Some(format!("What they wait for may be behind {name}{hang}: keepwatch why {name}"))
+        let get = match n_hanging {
+            0 => return String::new(),
+            1 => "1 gets",
+            n => &format!("{n} get"),
+        };
+        format!(
+            "What these connections wait for may be behind {name}, of whose own connections {get} no answer now: {command}. "
+        )
+    }
+
+    /// The same where none of them hangs: it says where to look.
+    fn may_be_behind(&self) -> String {
+        let none_hangs = |it: &&LocalProgram| it.n_hanging == 0;
+        self.behind_asked().filter(none_hangs).map_or_else(String::new, |it| {
+            format!("What they wait for may be behind {}: {}", it.name, it.command)
+        })
+    }
+
+    fn behind_asked(&self) -> Option<&LocalProgram> {
+        self.behind.filter(|_| self.peer.is_some())
     }
 
     fn case(&self, f: &mut fmt::Formatter<'_>, case: &Judged) -> fmt::Result {

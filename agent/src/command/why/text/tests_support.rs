@@ -2,7 +2,10 @@
 
 use super::WhyText;
 use crate::{
-    command::{socket_text::Style, why::answer::Judged},
+    command::{
+        socket_text::Style,
+        why::{answer::Judged, source::LocalProgram},
+    },
     kernel::host,
     model::{
         judgement::{
@@ -28,10 +31,19 @@ pub(super) fn stuck(id: u64) -> Socket {
 
 /// What is said of these cases, in one line.
 pub(super) fn said_of(cases: &[Judged], peer: Option<&str>) -> String {
+    said_behind(cases, peer, None)
+}
+
+/// The same where all of them lead to a program of this host.
+pub(super) fn said_behind(
+    cases: &[Judged],
+    peer: Option<&str>,
+    behind: Option<&LocalProgram>,
+) -> String {
     let page = WhyText {
         cases,
         peer,
-        behind: None,
+        behind,
         window: "in the last 24 h",
         notes: &[],
         in_full: false,
