@@ -6,7 +6,7 @@ use keepwatch_tests::{
     kernel::socket::{self, Keepalive, Plan, Road, SocketOption},
     network::{
         ending::{exchange, wait_for_quiet},
-        path::NetworkPath,
+        path::{Ends, NetworkPath},
     },
     wait::now,
 };
@@ -46,6 +46,22 @@ fn a_shorter_sysctl_does_not_protect_what_lives_until_its_timer_has_fired() {
     // TCP_KEEPIDLE arms the timer anew.
     Road::Call.set(&old.client, SocketOption::KeepIdle, 3);
     watched.until(old.local, "is protected", |row| row.verdict == "protected");
+}
+
+#[test]
+fn a_sysctl_that_is_lowered_while_only_the_fin_is_repeated_protects_nothing_that_was_closed() {
+    let watched = WatchedPath::cable();
+    let system = Plan { keepalive: Keepalive::Before, ..Plan::NOTHING };
+    let (closed, open) = (watched.path.connect(&system), watched.path.connect(&system));
+    watched.until(closed.local, "is late", |row| row.verdict == "late");
+    watched.path.darken();
+    let Ends { client, local, accepted: _accepted } = closed;
+    drop(client);
+    watched.until(local, "is closed", |row| row.state == "fin_wait1" && row.idle.seconds == 7200);
+    watched.path.near.set_keepalive(3, 1, 3);
+    watched.until(open.local, "follows the sysctl", |row| row.idle.seconds == 3);
+    let as_it_was = |row: &SocketLine| row.verdict == "late" && row.idle.seconds == 7200;
+    watched.always(local, Duration::from_secs(3), as_it_was);
 }
 
 #[test]

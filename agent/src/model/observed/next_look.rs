@@ -4,7 +4,10 @@
 //! `segs_in` counts each. So if segments came and no stamp moved, the connection was not quiet; and its quiet time never
 //! grows faster than time.
 
-use super::socket::{Socket, State};
+use super::{
+    setting::NetnsSettings,
+    socket::{Socket, State},
+};
 
 /// Stamps are in ticks of up to 10 ms: what happened in the tick of a look may look older than it.
 const TICK_MS: u32 = 10;
@@ -32,6 +35,7 @@ impl Socket {
             is_probed = n_in > 0 && self.silent_ms.saturating_add(TICK_MS) < self.received_ms;
         }
         self.keep_peer_closed(before, passed_ms);
+        self.keep_times_of_the_open(before);
         self.watched = before.watched;
         if self.is_probed_later_than(before) {
             // What its own probes kept so far says nothing of the time to come: what keeps it from now on is watched anew.
@@ -63,6 +67,16 @@ impl Socket {
             self.watched.longest_quiet_ms = self.watched.longest_quiet_ms.max(quiet);
         }
         has_received
+    }
+
+    /// A sysctl that changes after the program has closed a connection, while the kernel still repeats its FIN, says nothing of it: no
+    /// probe is sent any more. What it had while it was open is what it died with.
+    const fn keep_times_of_the_open(&mut self, before: &Self) {
+        let is_closed = before.state.is_closing() && (self.is_orphan || before.is_orphan);
+        if is_closed && before.ambient.is_known {
+            let NetnsSettings { idle_seconds, interval_seconds, count, .. } = before.ambient;
+            self.ambient = NetnsSettings { idle_seconds, interval_seconds, count, ..self.ambient };
+        }
     }
 
     /// Whether its own probes come later than an earlier look said, or no more: a sysctl was raised, or keepalive turned off.
@@ -114,6 +128,24 @@ mod tests {
             last = next;
         }
         last
+    }
+
+    #[test]
+    fn a_sysctl_that_changes_once_the_program_has_closed_is_not_told_of_what_it_closed() {
+        let lowered = |state, is_orphan| {
+            let first = Socket { keepalive: true, state, is_orphan, ..look(0, 1_000, 5) };
+            let mut next = Socket { at: Time(first.at.0 + 5_000_000_000), ..first };
+            next.ambient.idle_seconds = 22;
+            next.ambient.retries2 = 5;
+            next.follow(&first);
+            (next.ambient.idle_seconds, next.ambient.retries2)
+        };
+        assert_eq!(lowered(State::LastAck, true), (7200, 5), "the kernel counts by what is now");
+        assert_eq!(lowered(State::FinWait1, true), (7200, 5));
+        // The look-alikes: what is open follows it, also if the program has closed its half, or the peer has.
+        for state in [State::Established, State::FinWait2, State::CloseWait] {
+            assert_eq!(lowered(state, false), (22, 5), "{state:?}");
+        }
     }
 
     #[test]
