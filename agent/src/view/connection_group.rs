@@ -56,6 +56,8 @@ pub(crate) struct GroupKey {
     pub is_busy: bool,
     /// It lives, and what was written cannot be sent: that is no matter of the path.
     pub is_held_back: bool,
+    /// It is being opened, and nobody answers its SYN: that is no data.
+    pub is_opening: bool,
     /// It hung before the time that was asked for, and went on hanging through it.
     pub hung_before: bool,
     /// A drill of keepwatch had cut its path: nothing else explains what came of it.
@@ -187,6 +189,7 @@ impl GroupKey {
                 && connection.gap_from == Some(GapFrom::ArmedTimer),
             is_busy: may_be_forgotten && connection.is_busy_so_far(),
             is_held_back: life.end.is_none() && connection.is_held_back(),
+            is_opening: life.finding() == Finding::Opening,
             hung_before: life.in_window == Some(InWindow::HungBefore),
             is_drilled: life.finding() == Finding::Drilled,
         }

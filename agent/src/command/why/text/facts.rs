@@ -73,12 +73,11 @@ impl Judged {
     pub(super) fn live_in_words(&self) -> String {
         let live: Vec<&Life> = self.case.live().collect();
         if self.finding == Finding::Opening {
-            let n = self.case.of(Finding::Opening).count();
-            let open = match live.len() - n {
-                0 => String::new(),
-                open => format!("; {open} more {} open", if open == 1 { "is" } else { "are" }),
-            };
-            return format!("{} so far: nothing has come from the peer{open}", connections(n));
+            let n = connections(live.len());
+            return format!(
+                "{n} so far: nothing has come from the peer, {}",
+                self.unanswered_syns()
+            );
         }
         let mut words = Vec::new();
         let longest =

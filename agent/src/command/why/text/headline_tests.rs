@@ -140,6 +140,32 @@ fn of_what_is_being_opened_only_that_has_heard_nothing() {
 }
 
 #[test]
+fn what_cannot_be_opened_is_said_beside_what_is_worse_and_its_syns_are_no_data() {
+    let opening = |id| {
+        let (retransmits, retransmitting_ms) = (10, Some(83_000));
+        let state = State::SynSent;
+        let socket =
+            Socket { state, in_flight: true, retransmits, retransmitting_ms, ..app(id, None, 0) };
+        live(&socket)
+    };
+    let overdue = live(&app(9, None, 400_000));
+    let mut lives: Vec<Life> = (1..=5).map(opening).collect();
+    lives.push(overdue.clone());
+    let said_of_both = said(lives, Some("app"));
+    let head = "1 connection of app to 172.16.0.15:2717 is quiet for longer than 5 min 50 s";
+    assert!(said_of_both.starts_with(head), "{said_of_both}");
+    let syns = "5 connections of app to 172.16.0.15:2717 cannot be opened so far: up to 11 SYNs got no answer, for up to 1 min 23 s; \
+                the kernel gives up in about";
+    assert!(said_of_both.contains(syns), "{said_of_both}");
+    let part = "5 connections so far: nothing has come from the peer, up to 11 SYNs got no answer";
+    assert!(said_of_both.contains(part), "{said_of_both}");
+    assert!(!said_of_both.contains("data unanswered"), "{said_of_both}");
+    // The look-alike: what is open and has data unanswered.
+    let data = said(vec![live(&stuck(1)), overdue], Some("app"));
+    assert!(data.contains("1 with data unanswered") && !data.contains("SYN"), "{data}");
+}
+
+#[test]
 fn a_peer_that_is_heard_while_data_goes_unanswered_is_not_gone() {
     const HEARD: &str = "the peer is heard all the same: what this host sends does not get through";
     // It pushes each second; or it fell silent just before.

@@ -135,7 +135,11 @@ impl WhyText<'_> {
         };
         // What hangs now comes before what is over, and before what may come.
         // An outage says itself how many it has taken.
-        let hanging = if now.is_empty() { self.others_hanging(worst) } else { String::new() };
+        let hanging = if now.is_empty() {
+            format!("{}{}", self.others_hanging(worst), self.others_opening(worst))
+        } else {
+            String::new()
+        };
         let unusual = self.unreplied(worst, true);
         let usual = if unusual.is_empty() && self.peer.is_some() {
             self.unreplied(worst, false)
@@ -176,6 +180,13 @@ impl WhyText<'_> {
             1 => format!(" Another connection{whose} hangs, too."),
             n => format!(" {n} others{whose} hang, too."),
         }
+    }
+
+    /// What cannot be opened now, beside something worse: no number of data or of hanging ones says that.
+    fn others_opening(&self, worst: &Judged) -> String {
+        let is_opening = |case: &&Judged| case.finding == Finding::Opening;
+        let other = self.cases.iter().find(is_opening).filter(|_| !is_opening(&worst));
+        other.map_or_else(String::new, |case| format!(" {}.", case.sentence()))
     }
 
     /// How many findings there are besides the worst, and how many of them began before the time that was asked for.

@@ -96,7 +96,9 @@ impl Judged {
             ),
             Finding::AnsweredAgain => self.answered_again(&format!("{what}{whose} {peer}"), n),
             Finding::Unprotected => self.unprotected(&format!("{what}{whose} {peer}"), it),
-            Finding::Opening => self.opening(&format!("{what}{whose} {peer}"), n),
+            Finding::Opening => {
+                format!("{what}{whose} {peer} cannot be opened so far: {}", self.unanswered_syns())
+            }
             Finding::Blocked => self.blocked(&format!("{what}{whose} {peer}"), it),
             Finding::Unaccepted => format!(
                 "{what}{whose} {peer} {} in the accept queue{}: the program does not take {it}",
@@ -223,12 +225,13 @@ impl Judged {
     }
 
     /// Of those that are being opened.
-    fn opening(&self, what: &str, n: usize) -> String {
-        let repeated = self.case.of(self.finding).map(|life| life.connection.retransmits).max();
+    /// Of those that cannot be opened, how many SYNs of each went unanswered, for how long, and when the kernel gives up.
+    pub(super) fn unanswered_syns(&self) -> String {
+        let opening = || self.case.of(Finding::Opening).map(|life| life.connection.retransmits);
         format!(
-            "{what} cannot be opened so far: {}{} got no answer{}",
-            up_to(n),
-            counted(u32::from(repeated.unwrap_or_default()) + 1, "SYN"),
+            "{}{} got no answer{}",
+            up_to(opening().count()),
+            counted(u32::from(opening().max().unwrap_or_default()) + 1, "SYN"),
             self.unanswered()
         )
     }
