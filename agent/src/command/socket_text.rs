@@ -3,7 +3,7 @@
 use crate::{
     model::{
         judgement::{condition::Condition, verdict::Verdict},
-        observed::socket::DirectionFrom,
+        observed::socket::{DirectionFrom, State},
         text::duration::duration,
     },
     view::{
@@ -75,7 +75,12 @@ pub(super) fn keepalive(connection: &Connection) -> String {
     let Connection { settings: of, in_flight, probes_unanswered, .. } = connection;
     let mut text = settings(of);
     if *in_flight {
-        text.push_str(" (data in flight)");
+        let what = match connection.state {
+            State::SynSent => "SYN",
+            _ if connection.fin_only => "FIN",
+            _ => "data",
+        };
+        text.push_str(&format!(" ({what} in flight)"));
     } else if connection.condition() == Condition::PeerSilent {
         text.push_str(&format!(" ({probes_unanswered} unanswered)"));
     }
@@ -129,7 +134,7 @@ mod tests {
             idle_limit::{IdleLimit, Limits},
             verdict::Surroundings,
         },
-        observed::socket::{Comm, Owner, tests_support::socket},
+        observed::socket::{Comm, Owner, Socket, tests_support::socket},
     };
 
     #[test]
@@ -165,6 +170,20 @@ mod tests {
             assert_eq!(width(&text), 12, "{text:?}");
             assert!(!text.chars().any(char::is_control), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_syn_and_a_fin_in_flight_are_no_data() {
+        let of = |state, fin_only| {
+            let socket = Socket { state, fin_only, in_flight: true, ..socket() };
+            let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+            let around = Surroundings::new(limits, 250);
+            keepalive(&Row::new(&socket, [], None, &around, socket.at).connection)
+        };
+        assert_eq!(of(State::SynSent, false), "off (SYN in flight)");
+        assert_eq!(of(State::LastAck, true), "off (FIN in flight)");
+        assert_eq!(of(State::LastAck, false), "off (data in flight)");
+        assert_eq!(of(State::Established, false), "off (data in flight)");
     }
 
     #[test]

@@ -211,7 +211,7 @@ fn keepalive(row: &Row) -> String {
 fn probes(row: &Row) -> String {
     let next = match row.connection.next_probe_seconds {
         _ if row.connection.in_flight => {
-            "none while data is in flight: retransmissions decide".to_owned()
+            "none while something is in flight: retransmissions decide".to_owned()
         }
         Some(seconds) => format!("next in {}", tenths(whole(seconds * 1000.0))),
         None => "no probe is due".to_owned(),
