@@ -93,7 +93,8 @@ choices!(Cause, |cause| Some(match cause {
     Cause::ConnectFailed => "It was never established",
     Cause::PeerClosed => "The peer closed it first",
     Cause::LocalClosed => "This host closed it first",
-    Cause::LocalReset => "This host reset it",
+    Cause::LocalReset =>
+        "This host closed it without a FIN: by a reset, or a program moved it away",
     Cause::Unknown => "The kernel did not report its end, or not the reason",
 }));
 

@@ -426,7 +426,13 @@ fn what_was_aborted_from_outside_is_said_so_and_a_programs_own_reset_is_its_busi
     };
     let head = "1 connection of app to 172.16.0.15:2717 was aborted on this host from outside the program, as `ss -K` does";
     assert!(of(103).starts_with(head), "{}", of(103));
-    assert!(of(0).starts_with("Nothing is wrong with app"), "{}", of(0));
+    let own =
+        "Nothing is wrong with app: no connection lives, 1 closed by this host without a FIN.";
+    assert!(of(0).starts_with(own), "{}", of(0));
+    // The look-alike: with a FIN it ended in order.
+    let closed = Life::dead(died_from(&app(2, None, 5_000), State::FinWait2, Ending::default()));
+    let in_order = said(closed.into_iter().collect(), Some("app"));
+    assert!(in_order.contains("no connection lives, 1 ended in order"), "{in_order}");
 }
 
 #[test]
@@ -434,7 +440,7 @@ fn what_hangs_behind_a_program_of_this_host_comes_before_what_is_over_and_after_
 {
     let refused = Ending { errno: 111, ..RESET };
     let mut over = dead(&app(1, None, 0), refused);
-    over.end.as_mut().unwrap().cause = crate::model::judgement::death::Cause::ConnectFailed;
+    over.end.as_mut().unwrap().cause = Cause::ConnectFailed;
     let well = live(&app(2, Some(60), 1_000));
     let of = |lives: Vec<Life>, n_hanging| {
         let cases = judge(lives, &[], &[], None, AskedWhen::default());

@@ -20,7 +20,9 @@ use crate::{
     command::{socket_text::Style, table::wrapped, timestamp, why::source::LocalProgram},
     fix::known::ValueOrigin,
     model::{
-        judgement::{learned::PeerClosesRow, learned_limit::Confidence, verdict::Verdict},
+        judgement::{
+            death::Cause, learned::PeerClosesRow, learned_limit::Confidence, verdict::Verdict,
+        },
         observed::setsockopt::SockOpt,
     },
     view::{
@@ -96,9 +98,7 @@ impl WhyText<'_> {
         };
         if worst.finding == Finding::Fine {
             let n_live: usize = self.cases.iter().map(|case| case.n_live).sum();
-            let n_dead: usize = self.cases.iter().map(|case| case.n_dead).sum();
-            let ended =
-                if n_dead > 0 { format!(", {n_dead} ended in order") } else { String::new() };
+            let ended = ended_well(self.cases);
             let unreplied = last_word::unreplied_in_words(self.cases, |_| true);
             let given_up = self.given_up_in_words(self.peer.is_none());
             let last_words = each_with_its_stop(unreplied.into_iter().chain(given_up));
@@ -422,6 +422,19 @@ impl WhyText<'_> {
 /// These sentences, with a space behind each.
 fn each_with_its_stop(sentences: impl Iterator<Item = String>) -> String {
     sentences.fold(String::new(), |before, sentence| before + &sentence + ". ")
+}
+
+/// The dead of which there is nothing to report. Of what was closed without a FIN the kernel shows no order.
+fn ended_well(cases: &[Judged]) -> String {
+    let n_dead: usize = cases.iter().map(|case| case.n_dead).sum();
+    let causes = cases.iter().flat_map(|case| &case.causes);
+    let n_reset =
+        causes.filter(|count| count.cause == Cause::LocalReset).map(|count| count.n).sum();
+    let in_order = Some(n_dead.saturating_sub(n_reset)).filter(|n| *n > 0);
+    let in_order = in_order.map(|n| format!(", {n} ended in order"));
+    let reset = Some(n_reset).filter(|n| *n > 0);
+    let reset = reset.map(|n| format!(", {n} closed by this host without a FIN"));
+    in_order.into_iter().chain(reset).collect()
 }
 
 /// The living by what is promised of them.

@@ -101,7 +101,7 @@ pub(super) const fn cause_in_words(cause: Cause) -> &'static str {
         Cause::ConnectFailed => "could not connect",
         Cause::PeerClosed => "closed by the peer",
         Cause::LocalClosed => "closed by this host",
-        Cause::LocalReset => "reset by this host",
+        Cause::LocalReset => "closed by this host without a FIN",
         Cause::Unknown => "unseen",
     }
 }

@@ -429,7 +429,7 @@ impl Death {
                 "nobody had accepted it: its listening socket was closed".to_owned()
             }
             Cause::LocalReset => format!(
-                "the program closed it with unread data, or with SO_LINGER 0{}",
+                "the program closed it with unread data, or with SO_LINGER 0, or has moved it away (TCP_REPAIR, as CRIU does){}",
                 self.without_a_reply(socket)
             ),
             Cause::Unknown if ending.errno != 0 => {
