@@ -12,6 +12,7 @@ use crate::model::{
         verdict::Verdict,
     },
     observed::{
+        setsockopt::SockOpt,
         setting::{OwnValues, SettingOrigin},
         socket::{Direction, SocketKind},
     },
@@ -345,13 +346,8 @@ impl ConnectionGroup {
     }
 
     /// Whether anything is set on the sockets themselves.
-    pub(crate) const fn has_own_values(&self) -> bool {
-        let own = &self.key.own;
-        own.keepalive
-            || own.idle > 0
-            || own.interval > 0
-            || own.count > 0
-            || own.user_timeout_ms > 0
+    pub(crate) fn has_own_values(&self) -> bool {
+        !SockOpt::set_in(&self.key.own).is_empty()
     }
 
     /// The shortest and the longest quiet time before the deaths of a finding, or of the living, seconds.

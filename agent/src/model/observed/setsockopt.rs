@@ -2,6 +2,7 @@
 
 use super::{
     errno::errno_name,
+    setting::OwnValues,
     socket::{Owner, Socket, State},
 };
 use crate::model::text::closed_set::closed_set;
@@ -20,6 +21,19 @@ closed_set! {
 }
 
 impl SockOpt {
+    /// The options that are set: keepalive, if it is on, and each value that is not left to the namespace.
+    pub fn set_in(own: &OwnValues) -> Vec<Self> {
+        let OwnValues { keepalive, idle, interval, count, user_timeout_ms } = *own;
+        let all = [
+            (Self::Keepalive, keepalive),
+            (Self::Idle, idle > 0),
+            (Self::Interval, interval > 0),
+            (Self::Count, count > 0),
+            (Self::UserTimeout, user_timeout_ms > 0),
+        ];
+        all.into_iter().filter_map(|(option, is_set)| is_set.then_some(option)).collect()
+    }
+
     /// The option with these numbers (include/uapi/asm-generic/socket.h, include/uapi/linux/tcp.h).
     pub const fn from_kernel(level: u32, option: u32) -> Option<Self> {
         match (level, option) {

@@ -13,6 +13,7 @@ use crate::{
             verdict::{N_LIMITS_WATCHED, Verdict},
         },
         observed::{
+            setsockopt::SockOpt,
             setting::SettingOrigin,
             socket::{Direction, State},
         },
@@ -24,7 +25,7 @@ use crate::{
     view::{
         connection::Connection,
         connection_group::Peer,
-        life::{Finding, Life},
+        life::{CallSeen, Finding, Life},
         neighbours::{
             host_heard::HostHeard,
             witness::{PeerWitness, hangs_after_a_moment},
@@ -341,35 +342,44 @@ impl Judged {
     }
 
     /// By whom, as far as that was seen.
-    pub(super) fn set_by(&self) -> &'static str {
-        match (self.nobody_ever_set, self.calls.is_empty()) {
+    pub(super) fn set_by(&self) -> String {
+        let said = match (self.nobody_ever_set, self.calls.is_empty()) {
             (Some(true), _) => "; nobody ever called setsockopt for it, seen from the beginning",
             (_, false) => "; the calls that were seen:",
-            (_, true) if self.case.has_own_values() => self.set_by_nobody_seen(),
+            (_, true) if self.case.has_own_values() => return self.set_by_nobody_seen(),
             (_, true) if self.case.calls_unseen() => "",
             (_, true) if self.case.events_lost() => {
                 "; it is not known whether a program tried to set it: events were lost while it lived"
             }
             (_, true) => "; it was not seen whether a program tried to set it",
-        }
+        };
+        said.to_owned()
     }
 
-    /// Of what is set, and no call of it was seen.
-    pub(super) fn set_by_nobody_seen(&self) -> &'static str {
-        match self.direction {
-            _ if self.case.calls_unseen() => "",
+    /// Of what is set, and no call of it was seen; nothing where it was seen to change without a call, as that says it.
+    pub(super) fn set_by_nobody_seen(&self) -> String {
+        let own = SockOpt::set_in(&self.case.key.own);
+        let is_explained = |life: &Life, option: &SockOpt| {
+            let is_call = |call: &CallSeen| call.option == *option && call.result == "ok";
+            life.changed.contains(option) || life.calls.iter().any(is_call)
+        };
+        let is_unseen = |life: &Life| own.iter().any(|option| !is_explained(life, option));
+        if self.case.calls_unseen() || !self.case.lives.iter().any(is_unseen) {
+            return String::new();
+        }
+        let it = if self.changed.is_empty() { "it" } else { "the rest" };
+        let because = match self.direction {
             _ if self.case.events_lost() => {
-                "; no call was seen for it: events were lost while it lived, and the call may have been one of them"
+                "events were lost while it lived, and the call may have been one of them"
             }
             Direction::Inbound => {
-                "; no call was seen for it: it inherits from its listening socket, or was set in a way that is not \
-                 seen (io_uring, the kernel, MPTCP)"
+                "it inherits from its listening socket, or was set in a way that is not seen (io_uring, the kernel, MPTCP)"
             }
             Direction::Outbound => {
-                "; no call was seen for it: it was set before the agent started, or in a way that is not seen \
-                 (io_uring, the kernel, MPTCP)"
+                "it was set before the agent started, or in a way that is not seen (io_uring, the kernel, MPTCP)"
             }
-        }
+        };
+        format!("; no call was seen for {it}: {because}")
     }
 
     /// The path forgets what carries no bytes: probes do not count there.

@@ -346,7 +346,7 @@ impl WhyText<'_> {
             .filter(|it| is_decisive(it.option, it.value, &it.result))
             .max_by(|a, b| a.last_at.cmp(&b.last_at));
         let Some(CallCount { option, n, last_at, by, inherited, .. }) = last else {
-            return case.set_by_nobody_seen().to_owned();
+            return case.set_by_nobody_seen();
         };
         let what = if is_on { String::new() } else { format!("{} was ", option.as_str()) };
         let on = if *inherited { " on its listening socket" } else { "" };

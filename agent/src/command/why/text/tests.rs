@@ -179,6 +179,22 @@ fn of_what_is_well_one_line_says_who_set_it() {
 }
 
 #[test]
+fn what_was_seen_to_change_without_a_call_was_not_set_before_the_agent_started() {
+    let said = |changed: &[SockOpt]| {
+        let mut life = live(&app(1, Some(60), 0));
+        life.changed = changed.to_vec();
+        let text = page(vec![life]);
+        text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+    };
+    let all = said(&[SockOpt::Keepalive, SockOpt::Idle]);
+    let seen = "; SO_KEEPALIVE, TCP_KEEPIDLE changed without a setsockopt call (io_uring, BPF, a 32-bit program)";
+    assert!(all.contains(seen) && !all.contains("no call was seen"), "{all}");
+    // The look-alike: one of them was set before anybody looked.
+    let some = said(&[SockOpt::Idle]);
+    assert!(some.contains("; no call was seen for the rest: it was set before the agent"), "{some}");
+}
+
+#[test]
 fn a_call_may_be_among_the_events_that_were_lost() {
     let said = |idle: Option<u32>, events_lost: bool| {
         let mut life = live(&app(1, idle, 0));
