@@ -107,18 +107,28 @@ pub(super) const CLIENTS: &[Client] = &[
         ..ROW
     },
     Client {
-        name: "Node's fetch, undici or axios",
-        versions: "Node 20.20, undici 7.30, axios 1.21",
+        name: "Node's fetch or undici",
+        versions: "Node 20.20, undici 7.30",
         default: libuv(60),
         how: How::Line(
             "setGlobalDispatcher(new Agent({ connect: { keepAlive: true,\n    \
-             keepAliveInitialDelay: {idle_ms} } }))  // undici",
+             keepAliveInitialDelay: {idle_ms} } }))  // undici; or of the Agent that is passed as dispatcher",
         ),
-        clues: &[
-            &[Runtime("node"), Set(libuv(60)), Port(443)],
-            &[Runtime("node"), Set(libuv(60)), Port(80)],
-        ],
-        source: "traced",
+        // On any port, unless that of another protocol.
+        clues: &[&[Runtime("node"), Set(libuv(60)), Repeats(1, 10)]],
+        source: "traced; undici lib/core/connect.js: keepAliveInitialDelay 60e3",
+        ..ROW
+    },
+    Client {
+        name: "axios",
+        versions: "1.21",
+        default: libuv(60),
+        how: How::Line(
+            "axios.create({ adapter: 'fetch' }), and for that: setGlobalDispatcher(new Agent({ connect: {\n    \
+             keepAlive: true, keepAliveInitialDelay: {idle_ms} } }))  // undici; axios overrides what an http.Agent sets",
+        ),
+        clues: &[&[Runtime("node"), Set(libuv(60)), Repeats(1, 10)]],
+        source: "traced; axios lib/adapters/http.js: socket.setKeepAlive(true, 1000 * 60)",
         ..ROW
     },
     Client {

@@ -376,4 +376,6 @@ pub(crate) fn values(own: &OwnValues) -> String {
 }
 
 #[cfg(test)]
+mod node_tests;
+#[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use crate::advice::{
     go_build::GoBuild,
 };
 
-fn look(executable: &str, mapped: &[&str], port: u16, own: OwnValues) -> Look {
+pub(super) fn look(executable: &str, mapped: &[&str], port: u16, own: OwnValues) -> Look {
     let traces = Traces {
         comm: Some(executable.get(..15).unwrap_or(executable).to_owned()),
         executable: Some(executable.to_owned()),
@@ -21,7 +21,7 @@ fn name(look: &Look) -> &'static str {
     recognise(look).first().map_or("nobody", |it| it.client.name)
 }
 
-fn names(look: &Look) -> Vec<(&'static str, bool)> {
+pub(super) fn names(look: &Look) -> Vec<(&'static str, bool)> {
     recognise(look).iter().map(|it| (it.client.name, it.is_sure)).collect()
 }
 
