@@ -2,7 +2,7 @@
 //! read-only, broken. Read back as users do: through the API.
 #![expect(clippy::expect_used, reason = "a test")]
 
-use keepwatch::tested::{DeathRow, Query, judgement::death::Cause};
+use keepwatch::tested::{DeathRow, HistoryReader, Query, judgement::death::Cause};
 use keepwatch_tests::{
     answer::{
         agent::{Agent, keepwatch},
@@ -65,6 +65,52 @@ fn deaths_survive_a_restart_and_kill_9_and_are_reported_with_each_callers_settin
     assert!(!said.contains("history is") && !said.contains("records of"), "{said}");
     for local in [first, second, third] {
         assert_eq!(deaths_of(&folder.file("state"), local).len(), 1, "{said}");
+    }
+}
+
+/// Who called for which option of the connection with this near end, as `why` says.
+#[track_caller]
+fn calls_by(agent: &Agent, local: SocketAddr) -> Vec<(String, u64)> {
+    let row = wait::until("it is watched", SOON, || {
+        agent.sockets(&[]).into_iter().find(|row| row.local == local)
+    });
+    let why = ["why", "--json", "--source", "agent", "--socket"];
+    let mut command = keepwatch(why);
+    let output = command.arg(agent.socket()).arg(row.id).output().expect("start keepwatch");
+    let case: Value = serde_json::from_slice(&output.stdout).expect("one case");
+    let calls = case["calls"].as_array().expect("its calls");
+    let call = |call: &Value| {
+        (call["option"].as_str().unwrap_or_default().to_owned(), call["by"]["pid"].as_u64())
+    };
+    let calls = calls.iter().map(call);
+    calls.map(|(option, by)| (option, by.expect("who called"))).collect()
+}
+
+#[test]
+fn who_set_what_is_known_after_a_restart_and_after_kill_9_of_what_had_lived_for_a_minute() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let here = u64::from(std::process::id());
+    let plan = Plan::keepalive(60, 10, 3);
+    let set = ["SO_KEEPALIVE", "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT"]
+        .map(|option| (option.to_owned(), here));
+    let first = path.connect(&plan);
+    assert_eq!(calls_by(&agent, first.local), set);
+    let (folder, said) = agent.stop_and_leave();
+    // The look-alike: nobody saw who set it.
+    let unseen = path.connect(&plan);
+    let agent = Agent::start_in(folder, &OPTIONS);
+    assert_eq!(calls_by(&agent, first.local), set, "{said}");
+    assert_eq!(calls_by(&agent, unseen.local), []);
+    let second = path.connect(&plan);
+    let reader = HistoryReader::open(&agent.state()).expect("the history");
+    wait::until("the calls are written down", Duration::from_mins(2), || {
+        let calls = reader.living_calls().expect("the calls");
+        calls.iter().any(|call| call.on.local == second.local).then_some(())
+    });
+    let agent = Agent::start_in(agent.kill(), &OPTIONS);
+    for local in [first.local, second.local] {
+        assert_eq!(calls_by(&agent, local), set);
     }
 }
 

@@ -26,7 +26,12 @@ use crate::{
             learned::{Home, LearnedRow, Lesson},
             verdict::Surroundings,
         },
-        table::{Bounds, Table, agent_health::HostView, happening::News, sums::Totals},
+        table::{
+            Bounds, Table,
+            agent_health::HostView,
+            happening::{Happening, News},
+            sums::Totals,
+        },
     },
     owner::Resolver,
     serve::{self, FreshLook, Shared},
@@ -345,6 +350,10 @@ impl Audience for Servers {
 
     fn totals(&mut self, totals: Totals) {
         self.publish.send_replace(Arc::new(totals));
+    }
+
+    fn lasting_calls(&mut self, calls: Vec<(Happening, Arc<Surroundings>)>) {
+        self.writer.take_lasting_calls(calls);
     }
 
     fn learned(&mut self, lessons: Vec<Lesson>, rows: Vec<LearnedRow>) {

@@ -116,7 +116,7 @@ pub(super) fn happening(
                 row.set("death", death);
                 call(into, row, made)?;
             }
-            // Refused calls that an agent before this one saw.
+            // Calls that an agent before this one saw.
             into.prepare_cached(
                 "UPDATE calls SET death = ? WHERE socket = ? AND death IS NULL AND run IN \
                  (SELECT id FROM runs WHERE boot = (SELECT boot FROM runs WHERE id = ?))",

@@ -118,8 +118,8 @@ impl HistoryReader {
         })
     }
 
-    /// Calls of this boot on connections that have not died since, the latest first: of those that succeeded only what another
-    /// process than the owner made.
+    /// Calls of this boot on connections that have not died since, the latest first. What an owner called with success is there only
+    /// of connections that had lived for a minute, or lived when the agent of then ended.
     pub fn living_calls(&self) -> Result<Vec<CallRow>, Error> {
         self.read(|database| {
             let mut calls = database.prepare(

@@ -98,7 +98,8 @@ CREATE INDEX deaths_by_owner ON deaths (owner, at_ns, worth);
 CREATE INDEX deaths_by_pid ON deaths (pid, at_ns) WHERE pid IS NOT NULL;
 CREATE INDEX deaths_by_socket ON deaths (socket);
 
--- setsockopt calls: all that were refused, all that another process than the owner made, and all of connections that died.
+-- setsockopt calls: all that were refused, all that another process than the owner made, all of connections that died, and those of
+-- connections that have lived for a minute, or lived when the agent ended.
 CREATE TABLE calls (
   id INTEGER PRIMARY KEY,
   run INTEGER NOT NULL,

@@ -113,6 +113,14 @@ impl HistoryWriter {
         }
     }
 
+    /// Takes calls of connections that live, whatever else there is to write: their number is bounded. Never waits.
+    pub(crate) fn take_lasting_calls(&self, calls: Vec<(Happening, Arc<Surroundings>)>) {
+        let (offset_ns, worth) = (clock::unix_offset_ns(), Worth::Setting);
+        let record = |(happening, around)| Record { offset_ns, around, worth, happening };
+        let records = calls.into_iter().map(record).collect();
+        self.queue.put(records, |refused| self.health.lose_record(queue::REFUSED, refused));
+    }
+
     /// Events were lost before the agent got them. A death of silence may be among them.
     pub(crate) fn take_loss(&self, n: u64) {
         self.health.lose(

@@ -18,12 +18,15 @@ use crate::{
     kernel::{clock, decode, hooks, proc_source, snapshot},
     log::pace::Paced,
     model::{
-        judgement::learned::{LearnedRow, Lesson},
+        judgement::{
+            learned::{LearnedRow, Lesson},
+            verdict::Surroundings,
+        },
         observed::{event::Event, socket::Time},
         table::{
             Table,
             agent_health::{AgentHealth, EventFlow},
-            happening::{News, Notice},
+            happening::{Happening, News, Notice},
             sums::Totals,
         },
     },
@@ -69,6 +72,8 @@ pub trait Audience {
     fn lost(&mut self, _n: u64) {}
     /// Takes the new sums for scrapes.
     fn totals(&mut self, totals: Totals);
+    /// Calls of connections that live, with what their verdicts depended on: they are no news, and a later agent did not see them.
+    fn lasting_calls(&mut self, _calls: Vec<(Happening, Arc<Surroundings>)>) {}
     /// What was learned: the evidence that is new, and all that follows.
     fn learned(&mut self, _lessons: Vec<Lesson>, _rows: Vec<LearnedRow>) {}
 }
@@ -196,6 +201,7 @@ impl<A: Audience> Watch<A> {
         self.count()?;
         self.tell(Vec::new());
         let now = clock::now();
+        self.keep_calls(now, 0);
         self.publish(now);
         self.teach(now, true);
         Ok(())
@@ -337,6 +343,16 @@ impl<A: Audience> Watch<A> {
         totals.health = AgentHealth { n_pruned, n_unrecorded, ..self.health.clone() };
         self.audience.totals(totals);
         self.teach(now, false);
+    }
+
+    /// Passes on calls of connections that live, and are known for this time.
+    fn keep_calls(&mut self, now: Time, least_ms: u64) {
+        /// Of each walk, and at the end: half of what the history has room for.
+        const MOST_CALLS: usize = 1024;
+        let calls = table(&self.table).take_lasting_calls(now, least_ms, MOST_CALLS);
+        if !calls.is_empty() {
+            self.audience.lasting_calls(calls);
+        }
     }
 
     /// Passes on what was learned; `all`: also what can wait.

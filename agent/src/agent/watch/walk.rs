@@ -15,6 +15,8 @@ use crate::{
 use std::time::Duration;
 use tracing::{debug, warn};
 
+/// The death of a connection that lives for this time is written down, and its calls with it: so they may be before.
+const LASTING_MS: u64 = 60_000;
 /// Happenings that wait for the end of a walk, some 2 MB.
 const HAPPENINGS_KEPT: usize = 4096;
 /// Sockets, or events since the last walk, after which a walk gives freed memory back.
@@ -106,6 +108,7 @@ impl<A: Audience> Watch<A> {
             pruned: n_gone,
         });
         self.tell(resynchronised.into_iter().collect());
+        self.keep_calls(ended, LASTING_MS);
         // glibc keeps what a burst, or a walk over many, took for a moment.
         let n_received = self.health.flow.received;
         let n_sockets = table(&self.table).n_sockets();

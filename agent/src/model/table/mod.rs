@@ -34,7 +34,7 @@ use super::{
         listeners::Listeners,
         owner_identity::Identity,
         setting::NetnsSettings,
-        socket::{Direction, DirectionFrom, Owner, Socket, SocketId, State},
+        socket::{Direction, DirectionFrom, Owner, Socket, SocketId, State, Time},
     },
 };
 use compare_samples::{Pending, Suspects, join_with_last_look};
@@ -344,6 +344,16 @@ impl Table {
         happening.identity = whose.identity;
         self.histories.record(&happening, &self.around);
         self.happenings.push(happening);
+    }
+
+    /// Calls of connections that live, to be written down: see `Histories::take_lasting_calls`.
+    pub fn take_lasting_calls(
+        &mut self,
+        now: Time,
+        least_ms: u64,
+        most: usize,
+    ) -> Vec<(Happening, Arc<Surroundings>)> {
+        self.histories.take_lasting_calls(now, least_ms, most)
     }
 
     /// The histories of connections, live and dead.

@@ -191,7 +191,10 @@ fn what_was_seen_to_change_without_a_call_was_not_set_before_the_agent_started()
     assert!(all.contains(seen) && !all.contains("no call was seen"), "{all}");
     // The look-alike: one of them was set before anybody looked.
     let some = said(&[SockOpt::Idle]);
-    assert!(some.contains("; no call was seen for the rest: it was set before the agent"), "{some}");
+    assert!(
+        some.contains("; no call was seen for the rest: it was set before the agent"),
+        "{some}"
+    );
 }
 
 #[test]

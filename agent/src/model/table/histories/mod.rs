@@ -4,6 +4,7 @@
 //! connections the living stay; the dead make room, those first that are worth least.
 
 mod dead;
+mod lasting_calls;
 mod moment;
 mod past_owners;
 
@@ -52,6 +53,8 @@ pub struct ConnectionHistory {
     /// The happenings that are kept, oldest first.
     pub moments: Vec<Moment>,
     owners: PastOwners,
+    /// The time of the last of its calls that was passed on while it lives.
+    calls_taken_until: Option<Time>,
 }
 
 impl ConnectionHistory {
@@ -66,6 +69,7 @@ impl ConnectionHistory {
             n_forgotten: 0,
             moments: Vec::new(),
             owners: PastOwners::default(),
+            calls_taken_until: None,
         }
     }
 
