@@ -78,12 +78,13 @@ fn calls_by(agent: &Agent, local: SocketAddr) -> Vec<(String, u64)> {
     let mut command = keepwatch(why);
     let output = command.arg(agent.socket()).arg(row.id).output().expect("start keepwatch");
     let case: Value = serde_json::from_slice(&output.stdout).expect("one case");
-    let calls = case["calls"].as_array().expect("its calls");
+    let calls = case.get("calls").and_then(Value::as_array).expect("its calls");
     let call = |call: &Value| {
-        (call["option"].as_str().unwrap_or_default().to_owned(), call["by"]["pid"].as_u64())
+        let option = call.get("option").and_then(Value::as_str)?;
+        let by = call.pointer("/by/pid").and_then(Value::as_u64)?;
+        Some((option.to_owned(), by))
     };
-    let calls = calls.iter().map(call);
-    calls.map(|(option, by)| (option, by.expect("who called"))).collect()
+    calls.iter().map(|it| call(it).expect("an option, and who called")).collect()
 }
 
 #[test]

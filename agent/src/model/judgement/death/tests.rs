@@ -330,7 +330,7 @@ fn a_reset_of_what_nobody_had_accepted_is_no_close_with_data_unread() {
     // A program that moves it away closes it so, too, and sends nothing: the kernel does not show the difference.
     let may_be = "the program closed it with unread data, or with SO_LINGER 0, or has moved it away (TCP_REPAIR, as CRIU does)";
     assert_eq!(accepted, may_be);
-    // The look-alike: with a FIN it is none of these.
+    // The look-alike: one that ended with a FIN.
     let in_order = Death::of(&quiet(100), State::FinWait2, Ending::default(), None).unwrap();
     let in_order = in_order.evidence(&quiet(100));
     assert!(!in_order.contains("TCP_REPAIR"), "{in_order}");
