@@ -192,15 +192,19 @@ fn an_idle_limit_is_learned_across_a_restart_and_stays_with_its_destination() {
     let destination = path.server.to_string();
     let learned = |agent: &Agent| {
         let limits = agent.ask("/v1/limits");
-        limits.into_iter().find(|limit| limit["remote"] == destination)
+        // Tests beside this one have the same addresses, in namespaces of their own.
+        let is_ours =
+            |limit: &Value| limit["remote"] == destination && limit["netns"] == path.near.inode();
+        limits.into_iter().find(is_ours)
     };
     ending::forgotten(&path, QUIET);
     let guess = wait::until("a limit is guessed", SOON, || learned(&agent));
     assert_eq!(guess["confidence"], "guess", "{guess}");
     assert!(!has_metric(&agent), "a guess is no metric");
-    let (folder, _) = agent.stop_and_leave();
+    let (folder, said) = agent.stop_and_leave();
     let agent = Agent::start_in(folder, &OPTIONS);
-    assert_eq!(learned(&agent).expect("remembered")["deaths"], 1);
+    let remembered = learned(&agent).unwrap_or_else(|| panic!("nothing is remembered: {said}"));
+    assert_eq!(remembered["deaths"], 1);
     ending::forgotten(&path, QUIET);
     let limit = wait::until("a second death counts", SOON, || {
         learned(&agent).filter(|limit| limit["deaths"] == 2)
