@@ -15,6 +15,23 @@ use serde_json::{Value, json};
 use std::{net::SocketAddr, process::Stdio};
 
 #[test]
+fn the_undo_that_is_printed_takes_back_the_run_of_its_own_folder() {
+    let fixer = Fixer::new(NetworkPath::cable());
+    let ends = fixer.path.connect(&Plan::NOTHING);
+    let mut words = fixer.words(&["--apply"]);
+    words.retain(|word| word != "--json");
+    let said = String::from_utf8(once(words).stdout).expect("UTF-8");
+    assert_ne!(options(&ends.client), UNSET, "{said}");
+    let (_, rest) = said.split_once("`keepwatch ").expect("a command");
+    let (typed, _) = rest.split_once('`').expect("its end");
+    assert!(typed.contains(" --state-dir "), "{typed}");
+    let undone = once(typed.split(' ').chain(["--source", "kernel"]));
+    let said = String::from_utf8_lossy(&undone.stdout).into_owned();
+    assert!(said.contains("1 connection as before"), "{typed}: {said}");
+    assert_eq!(options(&ends.client), UNSET);
+}
+
+#[test]
 fn what_was_set_is_taken_back_and_what_its_program_has_set_since_stays() {
     let fixer = Fixer::new(NetworkPath::cable());
     let [left, changed, closed] = [(); 3].map(|()| fixer.path.connect(&Plan::NOTHING));
