@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 /// What follows where a kernel lacks a feature that guests ask for.
-const LACKS: [(&str, &str); 12] = [
+const LACKS: [(&str, &str); 13] = [
     (
         "fentry",
         "no function hooks: kprobes or tracepoints carry the keepalive timer and setsockopt",
