@@ -349,10 +349,10 @@ fn a_history_of_a_later_version_is_refused_and_left_alone() {
     let folder = tool::TemporaryFolder::new();
     let (folder, _) = Agent::start_in(folder, &OPTIONS).stop_and_leave();
     let file = folder.file("state").join("history.db");
-    set_user_version(&file, 11);
+    set_user_version(&file, 12);
     let agent = Agent::start_in(folder, &OPTIONS);
     let trouble = agent.ask("/v1/status")[0]["history"]["trouble"].to_string();
-    assert!(trouble.contains("schema 11") && trouble.contains("knows 10"), "{trouble}");
+    assert!(trouble.contains("schema 12") && trouble.contains("knows 11"), "{trouble}");
     assert!(file.exists());
 }
 

@@ -224,8 +224,7 @@ impl Judged {
         Some(format!("{}, of {}", one_of_listeners(&life.connection)?, owners.join(" or ")))
     }
 
-    /// Of those that are being opened.
-    /// Of those that cannot be opened, how many SYNs of each went unanswered, for how long, and when the kernel gives up.
+    /// Of those that cannot be opened: how many SYNs of each went unanswered, for how long, and when the kernel gives up.
     pub(super) fn unanswered_syns(&self) -> String {
         let opening = || self.case.of(Finding::Opening).map(|life| life.connection.retransmits);
         format!(

@@ -39,12 +39,13 @@ impl Death {
 
     /// Whether its server never took it, most probably: nothing that this host sent was ever acknowledged, no data ever came, and
     /// the peer had sent more than its SYN-ACK, which it repeats while it lacks the answer (`tcp_conn_request` and `tcp_check_req`
-    /// in net/ipv4/tcp_minisocks.c: with a full accept queue the last packet of the handshake is dropped).
+    /// in net/ipv4/tcp_minisocks.c: with a full accept queue the last packet of the handshake is dropped). A reset is a segment, too.
     pub fn is_never_taken(&self, socket: &Socket) -> bool {
         /// With those that are repeated (`net.ipv4.tcp_synack_retries`).
         const MOST_SYN_ACKS: u32 = 6;
         let ending = &self.ending;
         socket.direction == Direction::Outbound
+            && ending.errno == ETIMEDOUT
             && ending.reply == Reply::Nothing
             && (2..=MOST_SYN_ACKS).contains(&socket.segs_in)
             && self.probes_sent == 0
@@ -96,6 +97,7 @@ mod tests {
         judgement::death::Certainty,
         observed::{
             ending::{Ending, tests_support::RESET},
+            errno::ECONNRESET,
             socket::{State, tests_support::socket},
         },
     };
@@ -126,6 +128,9 @@ mod tests {
         assert!(said.contains("its server never took the connection, most probably"), "{said}");
         // Nothing but the SYN-ACK came: what was never used is forgotten like any other.
         assert!(!death.is_never_taken(&Socket { segs_in: 1, ..socket }));
+        // The second was the reset of a device that had forgotten it.
+        let reset = Death { ending: Ending { errno: ECONNRESET, ..death.ending }, ..death };
+        assert!(!reset.is_never_taken(&Socket { segs_in: 2, ..socket }));
         assert!(!death.is_never_taken(&Socket { segs_in: 7, ..socket }), "the peer probes it");
         assert!(!Death { probes_sent: 1, ..death }.is_never_taken(&socket));
         for reply in [Reply::Data, Reply::Acknowledged] {
