@@ -104,7 +104,7 @@ impl WhyText<'_> {
             let last_words = each_with_its_stop(unreplied.into_iter().chain(given_up));
             let first = format!("{}{}", self.stopped(), self.hangs_behind());
             let said = format!(
-                "{first}{} {}: {}{ended}.{} {last_words}{}",
+                "{first}{} {}: {}{ended}.{} {}{last_words}{}",
                 if first.is_empty() {
                     "Nothing is wrong with"
                 } else {
@@ -113,6 +113,7 @@ impl WhyText<'_> {
                 self.peer.unwrap_or("this host"),
                 live_and_well(self.cases, n_live),
                 outages::beside(self.cases, self.now).unwrap_or_default(),
+                self.unread(),
                 self.may_be_behind()
             );
             return said.trim_end().to_owned();
@@ -151,13 +152,14 @@ impl WhyText<'_> {
         let (behind_first, behind_last) =
             if is_urgent { ("", behind.trim_end()) } else { (behind.as_str(), "") };
         let head = format!(
-            "{behind_first}{}{}{}{unusual}{}.{}{} {usual}{}",
+            "{behind_first}{}{}{}{unusual}{}.{}{} {usual}{}{}",
             if worst.hung_before { "What was wrong then had begun before. " } else { "" },
             sentences(now),
             self.stopped(),
             worst.sentence(),
             self.when_of_worst(worst).unwrap_or_default(),
             beside.unwrap_or_default(),
+            self.unread(),
             sentences(over),
         );
         let said = format!("{}{hanging}{} {behind_last}", head.trim_end(), self.more(worst));
@@ -207,13 +209,16 @@ impl WhyText<'_> {
         }
     }
 
-    /// The processes that are stopped now, and, where these are asked for, those that do not read what has come: an idle client of
-    /// a pool may leave a ticket or a goodbye unread.
+    /// The processes that are stopped now.
     fn stopped(&self) -> String {
+        each_with_its_stop(last_word::stopped_in_words(self.cases).into_iter())
+    }
+
+    /// Where these are asked for: who does not read what has come. An idle client of a pool may leave a ticket or a goodbye unread.
+    fn unread(&self) -> String {
         let is_past = self.cases.first().is_some_and(|worst| worst.asked.is_of_past);
         let is_asked = self.peer.is_some() && !is_past;
-        let unread = last_word::unread_in_words(self.cases).filter(|_| is_asked);
-        each_with_its_stop(last_word::stopped_in_words(self.cases).into_iter().chain(unread))
+        each_with_its_stop(last_word::unread_in_words(self.cases).filter(|_| is_asked).into_iter())
     }
 
     /// What waits for an answer of a program whose host is there, or did until this host closed it, unless something worse hangs. A
