@@ -26,6 +26,14 @@ impl HostAddresses {
         &self.passed_on
     }
 
+    /// What of it matters to connections with this peer.
+    #[must_use]
+    pub fn only(&self, peer: Endpoint) -> Self {
+        let own = self.own.get(&peer.addr).copied().into_iter().collect();
+        let passed_on = self.passed_on.get(&peer).copied().into_iter().collect();
+        Self { own, passed_on }
+    }
+
     /// Whether this is an address of the host, and it was not seen to pass on what comes to it.
     pub fn has(&self, peer: Endpoint) -> bool {
         self.own.contains(&peer.addr) && !self.passed_on.contains(&peer)

@@ -4,7 +4,7 @@
 //! uses IPVS, every Service of the cluster has an address of the host (`kube-ipvs0`). But both ends of a connection that ends
 //! on this host are in the table; of one that is passed on to another host there is only ours.
 
-use super::Table;
+use super::{Table, storage::Slot};
 use crate::model::{
     judgement::{
         facts::ConnectionFacts as _, host_addresses::HostAddresses, verdict::Surroundings,
@@ -42,15 +42,17 @@ impl Table {
 
     /// To which of these addresses connections were made that do not end here.
     fn passed_on(&self, own: &BTreeSet<Ipv6Addr>) -> BTreeSet<Endpoint> {
-        let to_own = || {
-            self.slots
-                .to_peers(|addr| own.contains(addr) && !addr.to_canonical().is_loopback())
-                .map(|slot| slot.socket)
-        };
-        let made: Vec<_> = to_own().filter(is_made_here).map(|it| (it.local, it.remote)).collect();
+        let is_own = |addr: &Ipv6Addr| own.contains(addr) && !addr.to_canonical().is_loopback();
+        let mut made = Vec::new();
         // What the other end calls its peer: our end, or where the host masquerades it an address of the host with, mostly, the
         // same port.
-        let masqueraded: HashSet<u16> = to_own().map(|it| it.remote.port).collect();
+        let mut masqueraded: HashSet<u16> = HashSet::new();
+        for Slot { socket, .. } in self.slots.to_peers(is_own) {
+            masqueraded.insert(socket.remote.port);
+            if is_made_here(&socket) {
+                made.push((socket.local, socket.remote));
+            }
+        }
         let ends: HashSet<Ipv6Addr> = made.iter().map(|(local, _)| local.addr).collect();
         let answered: HashSet<Endpoint> = self
             .slots

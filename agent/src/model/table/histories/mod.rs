@@ -280,6 +280,7 @@ mod tests {
     use crate::model::{
         judgement::{
             death::Cause,
+            host_addresses::HostAddresses,
             idle_limit::{IdleLimit, Limits},
         },
         observed::{
@@ -442,5 +443,23 @@ mod tests {
         let local: Vec<bool> = past.map(|(it, around)| around.is_local(&it.socket)).collect();
         assert_eq!(local, [true, false, true]);
         assert_eq!(histories.surroundings.len(), 2, "each once");
+    }
+
+    #[test]
+    fn what_was_passed_on_from_an_address_of_both_ends_was_so_then() {
+        let peer = socket().remote;
+        let own = BTreeSet::from([peer.addr]);
+        let host = HostAddresses::new(own.clone(), BTreeSet::from([peer]));
+        let (passed_on, here) =
+            (Surroundings { host, ..around() }, Surroundings { host: own.into(), ..around() });
+        let mut from_host = happening(1, 1, Happened::ProbeSent);
+        from_host.socket.local.addr = peer.addr;
+        let was_local = |around: &Surroundings| {
+            let mut histories = Histories::new(10);
+            histories.record(&from_host, around);
+            let past = histories.get(SocketId(1)).unwrap().replay();
+            past.map(|(it, around)| around.is_local(&it.socket)).collect::<Vec<_>>()
+        };
+        assert_eq!((was_local(&passed_on), was_local(&here)), (vec![false], vec![true]));
     }
 }

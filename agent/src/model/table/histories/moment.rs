@@ -17,7 +17,7 @@ use crate::model::{
         watched::Watched,
     },
 };
-use std::{collections::BTreeSet, net::Ipv6Addr, sync::Arc};
+use std::sync::Arc;
 
 /// What happened, and how the connection was by then.
 #[derive(Clone, Debug)]
@@ -226,7 +226,7 @@ impl Moment {
 /// Surroundings of one connection each: the limit in force, and whether its peer was on this host. Many have the same.
 #[derive(Debug, Default)]
 pub(super) struct PastSurroundings {
-    known: Vec<(Option<Ipv6Addr>, Arc<Surroundings>)>,
+    known: Vec<Arc<Surroundings>>,
 }
 
 impl PastSurroundings {
@@ -236,19 +236,19 @@ impl PastSurroundings {
     /// Those of `socket`, out of those of all.
     pub(super) fn of(&mut self, socket: &Socket, around: &Surroundings) -> Arc<Surroundings> {
         let applied = around.limits.of(socket);
-        let own = around.host.has(socket.remote).then_some(socket.remote.addr);
-        let is_same = |known: &Surroundings| known.hz == around.hz && only(known) == Some(applied);
-        let known = self.known.iter().find(|(local, known)| *local == own && is_same(known));
-        if let Some((_, known)) = known {
+        let host = around.host.only(socket.remote);
+        let is_same = |known: &&Arc<Surroundings>| {
+            known.host == host && known.hz == around.hz && only(known) == Some(applied)
+        };
+        if let Some(known) = self.known.iter().find(is_same) {
             return Arc::clone(known);
         }
         if self.known.len() >= Self::MANY {
-            self.known.retain(|(_, known)| Arc::strong_count(known) > 1);
+            self.known.retain(|known| Arc::strong_count(known) > 1);
         }
         let limits = Limits::only(applied.clone());
-        let host = own.into_iter().collect::<BTreeSet<_>>().into();
         let new = Arc::new(Surroundings { limits, host, hz: around.hz });
-        self.known.push((own, Arc::clone(&new)));
+        self.known.push(Arc::clone(&new));
         new
     }
 }
