@@ -38,8 +38,7 @@ pub(super) fn round_trip_ms(sample: &SocketSample) -> u16 {
 
 /// Whether data that was sent then is the last of both ends. Within one tick nobody can tell, unless none ever came.
 pub(super) fn is_last_word(sample: &SocketSample, sent_ms: u32, received_ms: Option<u32>) -> bool {
-    sample.flags & flag::NEVER_ANSWERED != 0
-        || received_ms.is_none_or(|received_ms| sent_ms < received_ms)
+    reply(sample) != Reply::Data || received_ms.is_none_or(|received_ms| sent_ms < received_ms)
 }
 
 /// What a fire of the keepalive timer came to.

@@ -38,8 +38,9 @@ impl Death {
     }
 
     /// Whether its server never took it, most probably: nothing that this host sent was ever acknowledged, no data ever came, and
-    /// the peer had sent more than its SYN-ACK, which it repeats while it lacks the answer (`tcp_conn_request` and `tcp_check_req`
-    /// in net/ipv4/tcp_minisocks.c: with a full accept queue the last packet of the handshake is dropped). A reset is a segment, too.
+    /// the peer had sent more than its SYN-ACK, which it repeats while it lacks the answer (`reqsk_timer_handler` in
+    /// net/ipv4/inet_connection_sock.c; with a full accept queue `tcp_check_req` in net/ipv4/tcp_minisocks.c drops that). A reset is
+    /// a segment, too.
     pub fn is_never_taken(&self, socket: &Socket) -> bool {
         /// With those that are repeated (`net.ipv4.tcp_synack_retries`).
         const MOST_SYN_ACKS: u32 = 6;
