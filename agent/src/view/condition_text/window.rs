@@ -2,7 +2,11 @@
 //! connection between two of them.
 
 use super::{Connection, time};
-use crate::model::{judgement::verdict::Verdict, text::duration::duration};
+use crate::model::{
+    judgement::verdict::Verdict,
+    observed::probe_timing::window_probes::answers_window_probes,
+    text::duration::{duration, ms},
+};
 
 impl Connection {
     /// Of one whose window the peer has closed: whether the peer's host answers, and whether the path may have forgotten the
@@ -33,16 +37,10 @@ impl Connection {
             && self.silent_seconds - self.looked_at_seconds_ago >= limit
     }
 
-    /// Whether the peer answered the last probe of its window. The wait for the next one is as long as all before it, and never
-    /// longer than `TCP_RTO_MAX` (`tcp_probe0_when` in include/net/tcp.h).
+    /// Whether the peer answered the last probe of its window.
     fn answers_window_probes(&self) -> bool {
-        const LONGEST_SECONDS: f64 = 120.0;
-        /// A timer may be late by an eighth (kernel/time/timer.c).
-        const LATE: f64 = 1.15;
         let since = self.condition_seconds.unwrap_or_default();
-        let until_answer = (since - self.silent_seconds).max(0.0);
-        let most = LATE * (until_answer + 1.0).min(LONGEST_SECONDS) + 1.0;
-        self.silent_seconds - self.looked_at_seconds_ago <= most
+        answers_window_probes(ms(since), ms(self.silent_seconds), ms(self.looked_at_seconds_ago))
     }
 }
 

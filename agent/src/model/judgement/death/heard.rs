@@ -1,7 +1,9 @@
 //! Whether the peer was heard although what had been sent was not taken: then it was there.
 
 use super::{Cause, Death, GivenUp};
-use crate::model::observed::{ending::Unsent, socket::Socket};
+use crate::model::observed::{
+    ending::Unsent, probe_timing::window_probes::answers_window_probes, socket::Socket,
+};
 
 impl GivenUp {
     /// Whether the peer was heard clearly after the data was sent first that it did not answer.
@@ -39,16 +41,11 @@ impl Death {
         self.ending.unsent == Unsent::WindowClosed
     }
 
-    /// Whether the peer answered the last probe of its window: the wait for the next one is as long as all before it, and never
-    /// longer than `TCP_RTO_MAX` (`tcp_probe0_when` in include/net/tcp.h).
+    /// Whether the peer answered the last probe of its window.
     pub(super) fn answers_window_probes(&self) -> bool {
-        const LONGEST_MS: u32 = 120_000;
-        const SLACK_MS: u32 = 1000;
         let since_ms = self.ending.retransmitting_ms.unwrap_or_default();
-        let until_answer_ms = since_ms.saturating_sub(self.silent_ms);
-        // A timer may be late by an eighth (kernel/time/timer.c).
-        let wait_ms = until_answer_ms.saturating_add(SLACK_MS).min(LONGEST_MS);
-        self.silent_ms < since_ms && self.silent_ms <= wait_ms + wait_ms / 7 + SLACK_MS
+        self.silent_ms < since_ms
+            && answers_window_probes(since_ms.into(), self.silent_ms.into(), 0)
     }
 }
 

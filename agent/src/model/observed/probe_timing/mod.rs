@@ -3,7 +3,7 @@
 pub(crate) mod detection;
 pub(crate) mod quiet_before;
 pub(crate) mod timer_wheel;
-mod window_probes;
+pub(crate) mod window_probes;
 
 use super::{
     setting::{Effective, NetnsSettings, effective},

@@ -8,6 +8,19 @@ const ORPHAN_RETRIES: u32 = 8;
 /// The wait doubles at most this often: `tcp_retries2` bounds it, which is 15 unless somebody set it.
 const MOST_DOUBLED: u32 = 24;
 
+/// Whether a peer whose window is closed answered the last probe of it, `since_ms` after the first: by how long it is silent. The wait
+/// for the next probe is as long as all before it, and never longer than `TCP_RTO_MAX` (`tcp_probe0_when` in include/net/tcp.h).
+/// `age_ms`: since the last look, for an answer may have come since.
+pub(crate) fn answers_window_probes(since_ms: u64, silent_ms: u64, age_ms: u64) -> bool {
+    const LONGEST_MS: u64 = 120_000;
+    const SLACK_MS: u64 = 1000;
+    let until_answer_ms = since_ms.saturating_sub(silent_ms);
+    let wait_ms = (until_answer_ms + SLACK_MS).min(LONGEST_MS);
+    // A timer may be late by an eighth (kernel/time/timer.c).
+    let most_ms = wait_ms * 115 / 100 + SLACK_MS;
+    silent_ms.saturating_sub(age_ms) <= most_ms
+}
+
 impl Socket {
     /// Milliseconds until the kernel gives up, about, `since_ms` after the first try. None if nothing bounds it: the peer answers
     /// the probes of its window, and the program still has the connection.
